@@ -1,0 +1,77 @@
+"""One record per kind: the single source of routes, discovery, RBAC names, storage keys, short names and categories.
+
+The records of the built-in kinds stand beside their types in api/; CustomResourceDefinitions make records of the same
+shape at run time. Read api/registry.py next.
+"""
+
+from dataclasses import dataclass
+
+from wherry.meta.object import KubernetesObject
+
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """One subresource of a kind, as discovery lists it (pods/log, deployments/scale)."""
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+    group: str | None = None
+    """Group of `kind` when it is not the parent's (autoscaling for Scale, policy for Eviction)."""
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What is served at /apis/<group>/<version>/[namespaces/<ns>/]<plural>."""
+
+    group: str
+    """"" for the core group."""
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool
+    type: type[KubernetesObject] | None
+    """The Struct of one object; None for custom resources, which stay plain dicts."""
+    singular: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    subresources: tuple[Subresource, ...] = ()
+    selectable_fields: tuple[str, ...] = ()
+    """Dotted paths beyond metadata.name and metadata.namespace that field selectors may use."""
+    storage_version: str = ""
+    """group/version (or version) under which objects are stored when it is not this one (events, autoscaling/v1)."""
+
+    @property
+    def api_version(self) -> str:
+        """`apiVersion` of an object: "v1", "apps/v1"."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def list_kind(self) -> str:
+        """Kind of a list of these objects."""
+        return f"{self.kind}List"
+
+    @property
+    def group_resource(self) -> str:
+        """The name Kubernetes uses in messages: "pods", "deployments.apps"."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def path(self) -> str:
+        """The URL prefix of the group version: "/api/v1", "/apis/apps/v1"."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    @property
+    def storage_prefix(self) -> str:
+        """Key prefix of all objects, with a trailing slash: "/registry/pods/", "/registry/apps/deployments/"."""
+        return f"/registry/{self.group}/{self.plural}/" if self.group else f"/registry/{self.plural}/"
+
+    def key(self, namespace: str | None, name: str) -> str:
+        """Storage key of one object."""
+        if self.namespaced:
+            return f"{self.storage_prefix}{namespace}/{name}"
+        return f"{self.storage_prefix}{name}"
