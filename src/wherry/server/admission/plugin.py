@@ -1,0 +1,48 @@
+"""Admission: what may change or refuse a write after it is authorized and before it is stored.
+
+Built-in plugins and webhooks come in by the same door. The chain (server/admission/chain.py) calls every plugin's
+`admit` in order, and once the object is final every plugin's `validate`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from wherry.meta.resource import Resource
+from wherry.server.http import UserInfo
+from wherry.server.strategies.strategy import RequestContext
+
+Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
+
+
+@dataclass(slots=True)
+class Attributes:
+    """One write as admission sees it. `admit` may change `object`; deletes have only `old_object`."""
+
+    operation: Operation
+    resource: Resource
+    subresource: str
+    namespace: str
+    name: str
+    object: Any
+    old_object: Any
+    user: UserInfo
+    dry_run: bool
+    options: dict[str, Any]
+    ctx: RequestContext
+    warnings: list[str] = field(default_factory=list)
+
+
+class AdmissionPlugin:
+    """Base of every plugin: does nothing."""
+
+    name = ""
+
+    def handles(self, operation: Operation) -> bool:
+        """Whether the plugin wants to see this operation."""
+        return True
+
+    async def admit(self, attributes: Attributes) -> None:
+        """Change `attributes.object`, or raise StatusError to refuse."""
+
+    async def validate(self, attributes: Attributes) -> None:
+        """Raise StatusError to refuse; must not change anything."""

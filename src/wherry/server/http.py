@@ -1,0 +1,123 @@
+"""Requests and responses between the frontends and the handlers: no sockets, no framework.
+
+The HTTPS frontend (frontend.py) and the in-process transport (transport.py) both make a `Request` and perform a
+`Response`; everything between them (app.py: filters, then a handler) sees only these. Bodies are bytes, a list of byte
+chunks (a LIST joins the stored objects without copying them) or an asynchronous iterator (watches, logs).
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Body = bytes | list[bytes] | AsyncIterator[bytes]
+
+
+@dataclass(slots=True)
+class UserInfo:
+    """Who is asking, as authentication found."""
+
+    name: str = ""
+    uid: str = ""
+    groups: list[str] = field(default_factory=list)
+    extra: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class RequestInfo:
+    """What is asked, read from method, path and query (Kubernetes' RequestInfo); routes.py fills it."""
+
+    verb: str = ""
+    """get, list, watch, create, update, patch, delete, deletecollection; the lower-case method for other paths."""
+    api_group: str = ""
+    api_version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    is_resource_request: bool = False
+    path: str = ""
+    rest: str = ""
+    """What follows the subresource in the path: the path that a proxy request is for."""
+
+
+class Request:
+    """One request. `query` keeps repeated parameters; header names are in lower case."""
+
+    __slots__ = (
+        "audit",
+        "body",
+        "headers",
+        "info",
+        "method",
+        "path",
+        "peer_certificate",
+        "query",
+        "query_string",
+        "raw",
+        "remote",
+        "user",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, list[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        *,
+        query_string: str = "",
+        user: UserInfo | None = None,
+        remote: str = "",
+        peer_certificate: bytes | None = None,
+        raw: Any = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query: dict[str, list[str]] = query if query is not None else {}
+        self.query_string = query_string
+        self.headers: Mapping[str, str] = headers if headers is not None else {}
+        self.body = body
+        self.user = user
+        """Set before authentication only in process, where the transport already knows who it serves."""
+        self.remote = remote
+        self.peer_certificate = peer_certificate
+        """The verified client certificate, DER."""
+        self.raw = raw
+        """The aiohttp request, for WebSocket and raw upgrades; None in process."""
+        self.info = RequestInfo()
+        self.audit: dict[str, str] = {}
+
+    def first(self, name: str, default: str = "") -> str:
+        """The first value of a query parameter."""
+        values = self.query.get(name)
+        return values[0] if values else default
+
+
+Upgrade = Callable[[Any], Awaitable[Any]]
+"""Takes the aiohttp request over: answers it (WebSocket, 101 and raw bytes) and returns the aiohttp response, or None
+when it wrote everything to the transport itself."""
+
+
+class Response:
+    """One answer. A streaming body is closed (`aclose`) by the frontend when the peer goes away."""
+
+    __slots__ = ("body", "headers", "status", "upgrade")
+
+    def __init__(
+        self,
+        status: int = 200,
+        body: Body = b"",
+        *,
+        headers: dict[str, str] | None = None,
+        content_type: str = "application/json",
+        upgrade: Upgrade | None = None,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers: dict[str, str] = headers if headers is not None else {}
+        self.headers.setdefault("Content-Type", content_type)
+        self.upgrade = upgrade
+
+
+Handler = Callable[[Request], Awaitable[Response]]
