@@ -53,7 +53,10 @@ def pause_archive(machine: str | None = None) -> bytes:
         }
     )
     entry = _descriptor("application/vnd.oci.image.manifest.v1+json", manifest)
-    names = {"io.containerd.image.name": PAUSE_IMAGE, "org.opencontainers.image.ref.name": PAUSE_IMAGE.rpartition(":")[2]}
+    names = {
+        "io.containerd.image.name": PAUSE_IMAGE,
+        "org.opencontainers.image.ref.name": PAUSE_IMAGE.rpartition(":")[2],
+    }
     index = _json({"schemaVersion": 2, "manifests": [entry | {"annotations": names}]})
     files = {"oci-layout": (_json({"imageLayoutVersion": "1.0.0"}), 0o644), "index.json": (index, 0o644)}
     files |= {f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}": (blob, 0o644) for blob in (packed, config, manifest)}

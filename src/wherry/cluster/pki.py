@@ -53,7 +53,9 @@ class Pki:
             self._issue(pair, self.ca, common_name, organizations, names, ExtendedKeyUsageOID.SERVER_AUTH)
         return pair
 
-    def client(self, name: str, common_name: str, organizations: Sequence[str] = (), *, front_proxy: bool = False) -> KeyPair:
+    def client(
+        self, name: str, common_name: str, organizations: Sequence[str] = (), *, front_proxy: bool = False
+    ) -> KeyPair:
         """A client certificate: `common_name` is the user, `organizations` are its groups."""
         pair = KeyPair(self.directory / f"{name}.crt", self.directory / f"{name}.key")
         if not (pair.cert.exists() and pair.key.exists() and self._still_good(pair.cert, ())):
@@ -115,12 +117,12 @@ class Pki:
             .not_valid_after(now + LEAF_LIFE)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         )
         if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False)
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False
+            )
         cert = builder.sign(ca_key, hashes.SHA256())
         write_private(pair.key, key_pem(key))
         pair.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))

@@ -1,0 +1,85 @@
+"""How the pods of one machine reach each other and the world.
+
+Every pod hangs on a veth of its own (CNI's ptp plugin, addresses from the node's pod CIDR by host-local), so the host
+routes to each pod and no bridge is needed. What leaves the pod network for elsewhere is masqueraded by one rule.
+"""
+
+import asyncio
+import json
+import shutil
+import socket
+from pathlib import Path
+
+from wherry.cluster.failure import ClusterError
+
+FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+def write_cni_configuration(directory: Path, pod_cidr: str, state: Path) -> None:
+    """The node's CNI network: ptp with host-local addresses, and portmap for host ports."""
+    network = {
+        "cniVersion": "0.4.0",
+        "name": "wherry",
+        "plugins": [
+            {
+                "type": "ptp",
+                "ipMasq": False,
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": str(state),
+                    "ranges": [[{"subnet": pod_cidr}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            },
+            {"type": "portmap", "capabilities": {"portMappings": True}},
+        ],
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    temporary = directory / ".10-wherry.conflist.tmp"
+    temporary.write_text(json.dumps(network, indent=2))
+    temporary.replace(directory / "10-wherry.conflist")
+
+
+class Masquerade:
+    """The rule that lets pods talk to the world with the node's address; its own table, removed as a whole."""
+
+    def __init__(self, cluster: str, pod_cidr: str) -> None:
+        self._table = f"wherry-{cluster}"
+        self._pod_cidr = pod_cidr
+
+    async def install(self) -> None:
+        """Switch forwarding on and (re)write the table. Raises ClusterError."""
+        if FORWARDING.read_text().strip() != "1":
+            FORWARDING.write_text("1")
+        await _nft(
+            f"add table ip {self._table}\n"
+            f"delete table ip {self._table}\n"
+            f"table ip {self._table} {{ chain postrouting {{ type nat hook postrouting priority 99; "
+            f'ip saddr {self._pod_cidr} ip daddr != {self._pod_cidr} oifname != "lo" masquerade; }} }}\n'
+        )
+
+    async def remove(self) -> None:
+        """Remove the table, if it is there."""
+        await _nft(f"add table ip {self._table}\ndelete table ip {self._table}\n")
+
+
+def node_address() -> str:
+    """The machine's own IPv4 address: the one its default route uses, else any it has, else loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Connecting a datagram socket asks the routing table and sends nothing (192.0.2.0/24 is RFC 5737's).
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+async def _nft(script: str) -> None:
+    if shutil.which("nft") is None:
+        raise ClusterError("nft is missing: install it with `apt-get install nftables`, or use --runtime process")
+    process = await asyncio.create_subprocess_exec(
+        "nft", "-f", "-", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate(script.encode())
+    if process.returncode:
+        raise ClusterError(f"nft refused the pod network's rules: {errors.decode(errors='replace').strip()}")
