@@ -41,7 +41,7 @@ class ContainerdPaths:
 
     @classmethod
     def under(cls, directory: Path) -> "ContainerdPaths":
-        """Paths under `directory`; state and socket move to /run/wherry when the path would be too long for a socket."""
+        """Paths under `directory`; state and socket move to /run/wherry where the socket's path would be too long."""
         run = directory / "run"
         if len(os.fsencode(run)) > SOCKET_PATH_LIMIT_BYTES:
             run = Path("/run/wherry") / hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]
