@@ -2,7 +2,9 @@
 
 A pod sandbox needs one process that holds its namespaces, reaps what is re-parented to it and leaves on SIGTERM. That
 is a few dozen machine instructions, so the program is assembled below as a static ELF file (x86-64 and arm64) and put
-into a minimal OCI image
+into a minimal OCI image archive that containerd imports. The program lets the kernel reap children (SIGCHLD ignored
+with SA_NOCLDWAIT) and waits in pause(2); SIGTERM and SIGINT get a handler that exits, because pid 1 receives only
+signals it handles (pid_namespaces(7)).
 """
 
 import gzip
