@@ -15,9 +15,9 @@ from pathlib import Path
 
 BUSYBOX = Path("/bin/busybox")
 APPLETS = (
-    "sh ash awk basename cat chmod chown cp cut date dd df dirname du echo env expr false find free ftpget grep gunzip "
+    "sh ash awk basename cat chmod chown cp cut date dd df dirname du echo env expr false find free grep gunzip "
     "gzip head hostname httpd id ifconfig ip kill killall ln ls md5sum mkdir mknod mktemp more mount mv nc netstat "
-    "nslookup od ping printf ps pwd rm rmdir route sed seq sha256sum sleep sort stat stty sync tail tar tee telnet test "
+    "nslookup od ping printf ps pwd rm rmdir route sed seq sha256sum sleep sort stat stty sync tail tar tee test "
     "time timeout top touch tr true tty umount uname uniq usleep vi wc wget which whoami xargs yes"
 ).split()
 
