@@ -209,6 +209,8 @@ class Module:
         attribute = attribute_name(key)
         if always_struct:
             default, factory = None, kind
+        elif key in ("apiVersion", "kind") and _is_enveloped(schema):
+            default, factory = '""', None
         elif kind.startswith("list["):
             default, factory = "[]", self.use("always_list", "wherry.meta.wire") + "()" if required else None
         elif kind.startswith("dict["):

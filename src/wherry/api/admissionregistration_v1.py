@@ -130,8 +130,8 @@ class MutatingAdmissionPolicyBinding(KubernetesObject):
 class MutatingAdmissionPolicyBindingList(Wire):
     """MutatingAdmissionPolicyBindingList (admissionregistration.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[MutatingAdmissionPolicyBinding] = always_list()
 
@@ -139,8 +139,8 @@ class MutatingAdmissionPolicyBindingList(Wire):
 class MutatingAdmissionPolicyList(Wire):
     """MutatingAdmissionPolicyList (admissionregistration.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[MutatingAdmissionPolicy] = always_list()
 
@@ -198,8 +198,8 @@ class MutatingWebhookConfiguration(KubernetesObject):
 class MutatingWebhookConfigurationList(Wire):
     """MutatingWebhookConfigurationList (admissionregistration.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[MutatingWebhookConfiguration] = always_list()
 
@@ -264,8 +264,8 @@ class ValidatingAdmissionPolicyBinding(KubernetesObject):
 class ValidatingAdmissionPolicyBindingList(Wire):
     """ValidatingAdmissionPolicyBindingList (admissionregistration.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ValidatingAdmissionPolicyBinding] = always_list()
 
@@ -273,8 +273,8 @@ class ValidatingAdmissionPolicyBindingList(Wire):
 class ValidatingAdmissionPolicyList(Wire):
     """ValidatingAdmissionPolicyList (admissionregistration.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ValidatingAdmissionPolicy] = always_list()
 
@@ -304,7 +304,7 @@ class ValidatingWebhookConfiguration(KubernetesObject):
 class ValidatingWebhookConfigurationList(Wire):
     """ValidatingWebhookConfigurationList (admissionregistration.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ValidatingWebhookConfiguration] = always_list()

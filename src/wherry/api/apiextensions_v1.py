@@ -221,7 +221,7 @@ class CustomResourceDefinition(KubernetesObject):
 class CustomResourceDefinitionList(Wire):
     """CustomResourceDefinitionList (apiextensions.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[CustomResourceDefinition] = always_list()

@@ -55,7 +55,7 @@ class APIService(KubernetesObject):
 class APIServiceList(Wire):
     """APIServiceList (apiregistration.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[APIService] = always_list()

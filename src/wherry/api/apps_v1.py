@@ -23,8 +23,8 @@ class ControllerRevision(KubernetesObject):
 class ControllerRevisionList(Wire):
     """ControllerRevisionList (apps/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ControllerRevision] = always_list()
 
@@ -88,8 +88,8 @@ class DaemonSet(KubernetesObject):
 class DaemonSetList(Wire):
     """DaemonSetList (apps/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[DaemonSet] = always_list()
 
@@ -156,8 +156,8 @@ class Deployment(KubernetesObject):
 class DeploymentList(Wire):
     """DeploymentList (apps/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Deployment] = always_list()
 
@@ -203,8 +203,8 @@ class ReplicaSet(KubernetesObject):
 class ReplicaSetList(Wire):
     """ReplicaSetList (apps/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ReplicaSet] = always_list()
 
@@ -287,7 +287,7 @@ class StatefulSet(KubernetesObject):
 class StatefulSetList(Wire):
     """StatefulSetList (apps/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[StatefulSet] = always_list()

@@ -204,7 +204,7 @@ class HorizontalPodAutoscaler(KubernetesObject):
 class HorizontalPodAutoscalerList(Wire):
     """HorizontalPodAutoscalerList (autoscaling/v2)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[HorizontalPodAutoscaler] = always_list()

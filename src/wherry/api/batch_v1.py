@@ -112,8 +112,8 @@ class CronJob(KubernetesObject):
 class CronJobList(Wire):
     """CronJobList (batch/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[CronJob] = always_list()
 
@@ -162,7 +162,7 @@ class Job(KubernetesObject):
 class JobList(Wire):
     """JobList (batch/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Job] = always_list()

@@ -50,7 +50,7 @@ class CertificateSigningRequest(KubernetesObject):
 class CertificateSigningRequestList(Wire):
     """CertificateSigningRequestList (certificates.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[CertificateSigningRequest] = always_list()

@@ -30,7 +30,7 @@ class Lease(KubernetesObject):
 class LeaseList(Wire):
     """LeaseList (coordination.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Lease] = always_list()

@@ -274,8 +274,8 @@ class ComponentStatus(KubernetesObject):
 class ComponentStatusList(Wire):
     """ComponentStatusList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ComponentStatus] = always_list()
 
@@ -306,8 +306,8 @@ class ConfigMapKeySelector(Wire):
 class ConfigMapList(Wire):
     """ConfigMapList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ConfigMap] = always_list()
 
@@ -813,8 +813,8 @@ class Endpoints(KubernetesObject):
 class EndpointsList(Wire):
     """EndpointsList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Endpoints] = always_list()
 
@@ -937,8 +937,8 @@ class Event(KubernetesObject):
 class EventList(Wire):
     """EventList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Event] = always_list()
 
@@ -1099,8 +1099,8 @@ class LimitRange(KubernetesObject):
 class LimitRangeList(Wire):
     """LimitRangeList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[LimitRange] = always_list()
 
@@ -1183,8 +1183,8 @@ class Namespace(KubernetesObject):
 class NamespaceList(Wire):
     """NamespaceList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Namespace] = always_list()
 
@@ -1328,8 +1328,8 @@ class NodeAllocatableResourceClaimStatus(Wire):
 class NodeList(Wire):
     """NodeList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Node] = always_list()
 
@@ -1499,8 +1499,8 @@ class PersistentVolumeClaim(KubernetesObject):
 class PersistentVolumeClaimList(Wire):
     """PersistentVolumeClaimList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[PersistentVolumeClaim] = always_list()
 
@@ -1515,8 +1515,8 @@ class PersistentVolumeClaimVolumeSource(Wire):
 class PersistentVolumeList(Wire):
     """PersistentVolumeList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[PersistentVolume] = always_list()
 
@@ -1860,8 +1860,8 @@ class Pod(KubernetesObject):
 class PodList(Wire):
     """PodList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Pod] = always_list()
 
@@ -1882,8 +1882,8 @@ class PodTemplate(KubernetesObject):
 class PodTemplateList(Wire):
     """PodTemplateList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[PodTemplate] = always_list()
 
@@ -1928,8 +1928,8 @@ class ReplicationController(KubernetesObject):
 class ReplicationControllerList(Wire):
     """ReplicationControllerList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ReplicationController] = always_list()
 
@@ -1973,8 +1973,8 @@ class ResourceQuota(KubernetesObject):
 class ResourceQuotaList(Wire):
     """ResourceQuotaList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ResourceQuota] = always_list()
 
@@ -1991,8 +1991,8 @@ class Secret(KubernetesObject):
 class SecretList(Wire):
     """SecretList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Secret] = always_list()
 
@@ -2064,8 +2064,8 @@ class ServiceAccount(KubernetesObject):
 class ServiceAccountList(Wire):
     """ServiceAccountList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ServiceAccount] = always_list()
 
@@ -2073,8 +2073,8 @@ class ServiceAccountList(Wire):
 class ServiceList(Wire):
     """ServiceList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Service] = always_list()
 

@@ -70,7 +70,7 @@ class EndpointSlice(KubernetesObject):
 class EndpointSliceList(Wire):
     """EndpointSliceList (discovery.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[EndpointSlice] = always_list()

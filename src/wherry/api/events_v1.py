@@ -39,7 +39,7 @@ class Event(KubernetesObject):
 class EventList(Wire):
     """EventList (events.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Event] = always_list()

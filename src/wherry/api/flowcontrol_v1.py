@@ -118,8 +118,8 @@ class FlowSchema(KubernetesObject):
 class FlowSchemaList(Wire):
     """FlowSchemaList (flowcontrol.apiserver.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[FlowSchema] = always_list()
 
@@ -182,7 +182,7 @@ class PriorityLevelConfiguration(KubernetesObject):
 class PriorityLevelConfigurationList(Wire):
     """PriorityLevelConfigurationList (flowcontrol.apiserver.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[PriorityLevelConfiguration] = always_list()

@@ -28,8 +28,8 @@ class ServerAddressByClientCIDR(Wire):
 class APIGroup(Wire):
     """APIGroup (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     name: str = always("")
     preferredVersion: GroupVersionForDiscovery = msgspec.field(default_factory=GroupVersionForDiscovery)
     serverAddressByClientCIDRs: list[ServerAddressByClientCIDR] = []
@@ -39,8 +39,8 @@ class APIGroup(Wire):
 class APIGroupList(Wire):
     """APIGroupList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     groups: list[APIGroup] = always_list()
 
 
@@ -62,8 +62,8 @@ class APIResource(Wire):
 class APIResourceList(Wire):
     """APIResourceList (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     groupVersion: str = always("")
     resources: list[APIResource] = always_list()
 
@@ -71,8 +71,8 @@ class APIResourceList(Wire):
 class APIVersions(Wire):
     """APIVersions (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     serverAddressByClientCIDRs: list[ServerAddressByClientCIDR] = always_list()
     versions: list[str] = always_list()
 
@@ -98,8 +98,8 @@ class Preconditions(Wire):
 class DeleteOptions(Wire):
     """DeleteOptions (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     dryRun: list[str] = []
     gracePeriodSeconds: int | None = None
     ignoreStoreReadErrorWithClusterBreakingPotential: bool | None = None
@@ -166,8 +166,8 @@ class StatusDetails(Wire):
 class Status(Wire):
     """Status (v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     code: int | None = None
     details: StatusDetails | None = None

@@ -70,8 +70,8 @@ class IPAddress(KubernetesObject):
 class IPAddressList(Wire):
     """IPAddressList (networking.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[IPAddress] = always_list()
 
@@ -167,8 +167,8 @@ class IngressClass(KubernetesObject):
 class IngressClassList(Wire):
     """IngressClassList (networking.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[IngressClass] = always_list()
 
@@ -176,8 +176,8 @@ class IngressClassList(Wire):
 class IngressList(Wire):
     """IngressList (networking.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Ingress] = always_list()
 
@@ -230,8 +230,8 @@ class NetworkPolicy(KubernetesObject):
 class NetworkPolicyList(Wire):
     """NetworkPolicyList (networking.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[NetworkPolicy] = always_list()
 
@@ -258,7 +258,7 @@ class ServiceCIDR(KubernetesObject):
 class ServiceCIDRList(Wire):
     """ServiceCIDRList (networking.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ServiceCIDR] = always_list()

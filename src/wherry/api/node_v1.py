@@ -35,7 +35,7 @@ class RuntimeClass(KubernetesObject):
 class RuntimeClassList(Wire):
     """RuntimeClassList (node.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[RuntimeClass] = always_list()

@@ -47,7 +47,7 @@ class PodDisruptionBudget(KubernetesObject):
 class PodDisruptionBudgetList(Wire):
     """PodDisruptionBudgetList (policy/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[PodDisruptionBudget] = always_list()

@@ -60,8 +60,8 @@ class ClusterRoleBinding(KubernetesObject):
 class ClusterRoleBindingList(Wire):
     """ClusterRoleBindingList (rbac.authorization.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ClusterRoleBinding] = always_list()
 
@@ -69,8 +69,8 @@ class ClusterRoleBindingList(Wire):
 class ClusterRoleList(Wire):
     """ClusterRoleList (rbac.authorization.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ClusterRole] = always_list()
 
@@ -91,8 +91,8 @@ class RoleBinding(KubernetesObject):
 class RoleBindingList(Wire):
     """RoleBindingList (rbac.authorization.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[RoleBinding] = always_list()
 
@@ -100,7 +100,7 @@ class RoleBindingList(Wire):
 class RoleList(Wire):
     """RoleList (rbac.authorization.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[Role] = always_list()

@@ -275,8 +275,8 @@ class DeviceClass(KubernetesObject):
 class DeviceClassList(Wire):
     """DeviceClassList (resource.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[DeviceClass] = always_list()
 
@@ -314,8 +314,8 @@ class ResourceClaim(KubernetesObject):
 class ResourceClaimList(Wire):
     """ResourceClaimList (resource.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ResourceClaim] = always_list()
 
@@ -336,8 +336,8 @@ class ResourceClaimTemplate(KubernetesObject):
 class ResourceClaimTemplateList(Wire):
     """ResourceClaimTemplateList (resource.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ResourceClaimTemplate] = always_list()
 
@@ -372,7 +372,7 @@ class ResourceSlice(KubernetesObject):
 class ResourceSliceList(Wire):
     """ResourceSliceList (resource.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[ResourceSlice] = always_list()

@@ -21,7 +21,7 @@ class PriorityClass(KubernetesObject):
 class PriorityClassList(Wire):
     """PriorityClassList (scheduling.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[PriorityClass] = always_list()

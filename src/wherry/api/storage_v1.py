@@ -44,8 +44,8 @@ class CSIDriver(KubernetesObject):
 class CSIDriverList(Wire):
     """CSIDriverList (storage.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[CSIDriver] = always_list()
 
@@ -80,8 +80,8 @@ class CSINode(KubernetesObject):
 class CSINodeList(Wire):
     """CSINodeList (storage.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[CSINode] = always_list()
 
@@ -98,8 +98,8 @@ class CSIStorageCapacity(KubernetesObject):
 class CSIStorageCapacityList(Wire):
     """CSIStorageCapacityList (storage.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[CSIStorageCapacity] = always_list()
 
@@ -119,8 +119,8 @@ class StorageClass(KubernetesObject):
 class StorageClassList(Wire):
     """StorageClassList (storage.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[StorageClass] = always_list()
 
@@ -167,8 +167,8 @@ class VolumeAttachment(KubernetesObject):
 class VolumeAttachmentList(Wire):
     """VolumeAttachmentList (storage.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[VolumeAttachment] = always_list()
 
@@ -183,7 +183,7 @@ class VolumeAttributesClass(KubernetesObject):
 class VolumeAttributesClassList(Wire):
     """VolumeAttributesClassList (storage.k8s.io/v1)."""
 
-    apiVersion: str | None = None
-    kind: str | None = None
+    apiVersion: str = ""
+    kind: str = ""
     metadata: ListMeta = msgspec.field(default_factory=ListMeta)
     items: list[VolumeAttributesClass] = always_list()
