@@ -1,0 +1,1 @@
+"""Finding out who asks: client certificates, tokens, or nobody."""

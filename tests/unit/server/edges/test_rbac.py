@@ -1,0 +1,213 @@
+"""Who may do what: evaluation, the bootstrap policy, the words of a refusal."""
+
+import pytest
+
+from tests.unit.server.edges.worlds import ObjectCaches
+from wherry.api.rbac_v1 import ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject
+from wherry.meta.errors import StatusError
+from wherry.meta.object import ObjectMeta
+from wherry.server.filters.authorization import AuthorizationFilter
+from wherry.server.http import Request, RequestInfo, UserInfo
+from wherry.server.rbac import bootstrap
+from wherry.server.rbac.authorizer import Masters, NodeAuthorizer, RbacAuthorizer, Union
+
+
+def ask(verb: str, resource: str, namespace: str = "", name: str = "", group: str = "", sub: str = "") -> RequestInfo:
+    return RequestInfo(verb, group, "v1", resource, sub, namespace, name, True)
+
+
+def path(verb: str, url: str) -> RequestInfo:
+    return RequestInfo(verb=verb, path=url)
+
+
+@pytest.fixture(scope="module")
+def bootstrapped() -> RbacAuthorizer:
+    authorizer = RbacAuthorizer()
+    authorizer.load(ObjectCaches(*bootstrap.objects()))
+    return authorizer
+
+
+def bind(
+    authorizer: RbacAuthorizer, role: str, user: str, namespace: str | None = None
+) -> RoleBinding | ClusterRoleBinding:
+    kind = RoleBinding if namespace else ClusterRoleBinding
+    binding = kind(
+        metadata=ObjectMeta(name=f"{user}-{role}", namespace=namespace),
+        roleRef=RoleRef(apiGroup=bootstrap.GROUP, kind="ClusterRole", name=role),
+        subjects=[Subject(kind="User", name=user, apiGroup=bootstrap.GROUP)],
+    )
+    authorizer.binding_changed(None, binding)
+    return binding
+
+
+def fresh() -> RbacAuthorizer:
+    authorizer = RbacAuthorizer()
+    authorizer.load(ObjectCaches(*bootstrap.objects()))
+    return authorizer
+
+
+def test_the_bootstrap_policy_is_whole(bootstrapped: RbacAuthorizer) -> None:
+    names = {item.metadata.name for item in bootstrap.cluster_roles()}
+    assert {"cluster-admin", "admin", "edit", "view", "system:node", "system:controller:job-controller"} <= names
+    assert len(names) > 65
+    for item in bootstrap.objects():
+        assert item.metadata.labels["kubernetes.io/bootstrapping"] == "rbac-defaults"
+        if isinstance(item, ClusterRoleBinding):
+            assert item.roleRef.name in names
+
+
+def test_wrapped_table_lines_are_joined() -> None:
+    edit = next(role for role in bootstrap.cluster_roles() if role.metadata.name == "system:aggregate-to-edit")
+    services = next(rule for rule in edit.rules if "services" in rule.resources)
+    assert services.resources[-1] == "services/proxy" and services.resources[0] == "configmaps"
+    binding = next(
+        o for o in bootstrap.objects() if o.metadata.name == "system:extension-apiserver-authentication-reader"
+    )
+    assert isinstance(binding, RoleBinding)
+    assert [s.name for s in binding.subjects] == ["system:kube-controller-manager", "system:kube-scheduler"]
+
+
+def test_admin_is_edit_is_view_and_more(bootstrapped: RbacAuthorizer) -> None:
+    roles = {role.metadata.name: role for role in bootstrap.cluster_roles()}
+    for rule in roles["view"].rules:
+        assert rule in roles["edit"].rules
+    for rule in roles["edit"].rules:
+        assert rule in roles["admin"].rules
+    assert roles["admin"].aggregationRule is not None
+
+
+def test_view_reads_pods_but_not_secrets_in_its_namespace_only() -> None:
+    authorizer = fresh()
+    bind(authorizer, "view", "ann", "shop")
+    ann = UserInfo("ann", groups=["system:authenticated"])
+    allowed, reason = authorizer.authorize(ann, ask("list", "pods", "shop"))
+    assert allowed
+    assert reason == 'RBAC: allowed by RoleBinding "ann-view/shop" of ClusterRole "view" to User "ann"'
+    assert not authorizer.authorize(ann, ask("list", "pods", "other"))[0]
+    assert not authorizer.authorize(ann, ask("list", "pods"))[0]
+    assert not authorizer.authorize(ann, ask("get", "secrets", "shop", "x"))[0]
+    assert authorizer.authorize(ann, ask("get", "pods", "shop", "p", sub="log"))[0]
+    assert not authorizer.authorize(ann, ask("create", "pods", "shop", sub="exec"))[0]
+
+
+def test_a_removed_binding_is_forgotten_at_once() -> None:
+    authorizer = fresh()
+    binding = bind(authorizer, "view", "ann", "shop")
+    ann = UserInfo("ann")
+    assert authorizer.authorize(ann, ask("list", "pods", "shop"))[0]
+    authorizer.binding_changed(binding, None)
+    assert not authorizer.authorize(ann, ask("list", "pods", "shop"))[0]
+
+
+def test_resource_names_limit_to_those_objects_and_never_cover_lists() -> None:
+    authorizer = RbacAuthorizer()
+    role = Role(
+        metadata=ObjectMeta(name="one", namespace="shop"),
+        rules=[PolicyRule(verbs=["get", "list"], apiGroups=[""], resources=["secrets"], resourceNames=["a"])],
+    )
+    authorizer.role_changed(None, role)
+    authorizer.binding_changed(
+        None,
+        RoleBinding(
+            metadata=ObjectMeta(name="b", namespace="shop"),
+            roleRef=RoleRef(kind="Role", name="one"),
+            subjects=[Subject(kind="ServiceAccount", name="robot")],
+        ),
+    )
+    robot = UserInfo("system:serviceaccount:shop:robot")
+    allowed, reason = authorizer.authorize(robot, ask("get", "secrets", "shop", "a"))
+    assert allowed and reason == 'RBAC: allowed by RoleBinding "b/shop" of Role "one" to ServiceAccount "robot/shop"'
+    assert not authorizer.authorize(robot, ask("get", "secrets", "shop", "b"))[0]
+    assert not authorizer.authorize(robot, ask("list", "secrets", "shop"))[0]
+
+
+@pytest.mark.parametrize(
+    ("resources", "resource", "sub", "expected"),
+    [
+        (["*"], "pods", "log", True),
+        (["*/scale"], "deployments", "scale", True),
+        (["*/scale"], "deployments", "", False),
+        (["pods"], "pods", "log", False),
+        (["pods/*"], "pods", "log", False),
+    ],
+)
+def test_wildcards_match_as_upstream(resources: list[str], resource: str, sub: str, expected: bool) -> None:
+    authorizer = RbacAuthorizer()
+    authorizer.role_changed(
+        None,
+        ClusterRole(
+            metadata=ObjectMeta(name="r"), rules=[PolicyRule(verbs=["*"], apiGroups=["*"], resources=resources)]
+        ),
+    )
+    bind(authorizer, "r", "ann")
+    assert authorizer.authorize(UserInfo("ann"), ask("get", resource, "ns", "x", "apps", sub))[0] is expected
+
+
+def test_anyone_may_ask_for_health_and_only_the_known_discover(bootstrapped: RbacAuthorizer) -> None:
+    nobody = UserInfo("system:anonymous", groups=["system:unauthenticated"])
+    someone = UserInfo("ann", groups=["system:authenticated"])
+    assert bootstrapped.authorize(nobody, path("get", "/healthz"))[0]
+    assert not bootstrapped.authorize(nobody, path("get", "/api"))[0]
+    assert bootstrapped.authorize(someone, path("get", "/apis/apps/v1"))[0]
+    assert not bootstrapped.authorize(someone, path("get", "/metrics"))[0]
+
+
+def test_refusals_read_as_kubernetes_words_them(bootstrapped: RbacAuthorizer) -> None:
+    check = AuthorizationFilter(Union(Masters(), NodeAuthorizer(), bootstrapped)).check
+
+    def refused(info: RequestInfo) -> StatusError:
+        request = Request("GET", "/", user=UserInfo("x"))
+        request.info = info
+        with pytest.raises(StatusError) as caught:
+            check(request)
+        return caught.value
+
+    assert (
+        refused(ask("list", "pods", "default")).message
+        == 'pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default"'
+    )
+    assert (
+        refused(ask("get", "nodes", "", "n1")).message
+        == 'nodes "n1" is forbidden: User "x" cannot get resource "nodes" in API group "" at the cluster scope'
+    )
+    error = refused(ask("update", "deployments", "a", "web", "apps", "scale"))
+    assert error.message == (
+        'deployments.apps "web" is forbidden: User "x" cannot update resource "deployments/scale" '
+        'in API group "apps" in the namespace "a"'
+    )
+    assert error.details == {"name": "web", "group": "apps", "kind": "deployments"}
+    assert refused(path("get", "/foo")).message == 'forbidden: User "x" cannot get path "/foo"'
+
+
+def test_a_binding_to_a_missing_role_says_so() -> None:
+    authorizer = RbacAuthorizer()
+    bind(authorizer, "ghost", "ann")
+    allowed, reason = authorizer.authorize(UserInfo("ann"), ask("get", "pods", "a", "b"))
+    assert (allowed, reason) == (False, 'RBAC: clusterrole.rbac.authorization.k8s.io "ghost" not found')
+
+
+def test_masters_need_no_role() -> None:
+    assert Masters().authorize(UserInfo("root", groups=["system:masters"]), ask("delete", "nodes", "", "n"))[0]
+
+
+def test_a_node_keeps_to_its_own_lease_and_node() -> None:
+    nodes = NodeAuthorizer()
+    kubelet = UserInfo("system:node:n1", groups=["system:nodes", "system:authenticated"])
+    lease = "coordination.k8s.io"
+    assert nodes.authorize(kubelet, ask("update", "leases", "kube-node-lease", "n1", lease))[0]
+    assert not nodes.authorize(kubelet, ask("update", "leases", "kube-node-lease", "n2", lease))[0]
+    assert not nodes.authorize(kubelet, ask("update", "leases", "default", "n1", lease))[0]
+    assert nodes.authorize(kubelet, ask("patch", "nodes", "", "n1", sub="status"))[0]
+    assert not nodes.authorize(kubelet, ask("patch", "nodes", "", "n2", sub="status"))[0]
+    assert not nodes.authorize(kubelet, ask("delete", "nodes", "", "n1"))[0]
+
+
+def test_reconciling_adds_what_is_missing_and_takes_nothing_away() -> None:
+    wanted = next(role for role in bootstrap.cluster_roles() if role.metadata.name == "system:basic-user")
+    own = PolicyRule(verbs=["get"], apiGroups=["x"], resources=["y"])
+    found = ClusterRole(metadata=ObjectMeta(name="system:basic-user"), rules=[own])
+    new = bootstrap.plan_role(wanted, found)
+    assert new is not None and new.rules == [own, *wanted.rules]
+    assert bootstrap.plan_role(wanted, new) is None
+    found.metadata.annotations[bootstrap.AUTOUPDATE] = "false"
+    assert bootstrap.plan_role(wanted, found) is None
