@@ -260,8 +260,6 @@ class _Parser:
         if faults := qualified_name(key):
             raise ValueError(str(invalid_value("", key, "; ".join(faults))))
         if absent or self._peek()[0] in (_END, ","):
-            if absent and self._peek()[0] not in (_END, ","):
-                self._operator()
             return Requirement(key, "!" if absent else "exists")
         operator = self._operator()
         values = self._values() if operator in ("in", "notin") else [self._value()]
