@@ -207,6 +207,8 @@ class Module:
             or (key == "metadata" and kind == "ListMeta")
         )
         attribute = attribute_name(key)
+        default: str | None
+        factory: str | None
         if always_struct:
             default, factory = None, kind
         elif key in ("apiVersion", "kind") and _is_enveloped(schema):

@@ -4,6 +4,8 @@ The core group comes first, then the groups as /apis lists them, each with its p
 next: it finds these records.
 """
 
+from typing import Any
+
 from wherry.api import admissionregistration_v1 as admissionregistration
 from wherry.api import apiextensions_v1 as apiextensions
 from wherry.api import apiregistration_v1 as apiregistration
@@ -39,10 +41,10 @@ class _GroupVersion:
     def __init__(self, api_version: str) -> None:
         self.group, _, self.version = api_version.rpartition("/")
 
-    def namespaced(self, kind: type[KubernetesObject], plural: str, short: str = "", **more: object) -> Resource:
+    def namespaced(self, kind: type[KubernetesObject], plural: str, short: str = "", **more: Any) -> Resource:
         return self._record(kind, plural, True, short, **more)
 
-    def cluster(self, kind: type[KubernetesObject], plural: str, short: str = "", **more: object) -> Resource:
+    def cluster(self, kind: type[KubernetesObject], plural: str, short: str = "", **more: Any) -> Resource:
         return self._record(kind, plural, False, short, **more)
 
     def _record(
