@@ -1,0 +1,191 @@
+"""Service-account tokens: issued, believed, and no longer believed."""
+
+import json
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.unit.server.edges.worlds import ObjectCaches, StandingClock
+from wherry.aio.entropy import Entropy
+from wherry.api.core_v1 import Node, Pod, PodSpec, Secret, ServiceAccount
+from wherry.meta.errors import StatusError
+from wherry.meta.object import ObjectMeta
+from wherry.meta.wire import encode
+from wherry.server.filters.authentication import AuthenticationFilter
+from wherry.server.handlers.token import TokenHandler
+from wherry.server.http import Request, RequestInfo
+from wherry.server.tokens import SigningKey, TokenIssuer, TokenVerifier
+
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+
+def pem(private: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+KEY = SigningKey(pem(ec.generate_private_key(ec.SECP256R1())))
+
+
+class World:
+    def __init__(self, key: SigningKey = KEY) -> None:
+        self.clock = StandingClock()
+        self.account = ServiceAccount(metadata=ObjectMeta(name="robot", namespace="shop", uid="u1"))
+        self.pod = Pod(
+            metadata=ObjectMeta(name="p", namespace="shop", uid="u2"),
+            spec=PodSpec(serviceAccountName="robot", nodeName="n1"),
+        )
+        self.caches = ObjectCaches(self.account, self.pod, Node(metadata=ObjectMeta(name="n1", uid="u3")))
+        self.issuer = TokenIssuer(key, ISSUER, self.clock, Entropy(1))
+        self.verifier = TokenVerifier([key.public], [ISSUER], [ISSUER], self.caches, self.clock)
+        self.handler = TokenHandler(self.issuer, [ISSUER], self.caches)
+
+    async def request(self, **spec: object) -> dict[str, object]:
+        request = Request("POST", "/", body=json.dumps({"spec": spec}).encode())
+        request.info = RequestInfo("create", "", "v1", "serviceaccounts", "token", "shop", "robot", True)
+        response = await self.handler(request)
+        assert response.status == 201 and isinstance(response.body, bytes)
+        return json.loads(response.body)  # type: ignore[no-any-return]
+
+
+async def token_of(world: World, **spec: object) -> str:
+    return str((await world.request(**spec))["status"]["token"])  # type: ignore[index]
+
+
+@pytest.mark.parametrize("key", [KEY, SigningKey(pem(rsa.generate_private_key(65537, 2048)))], ids=["ES256", "RS256"])
+async def test_a_token_is_believed_by_the_server_that_made_it(key: SigningKey) -> None:
+    world = World(key)
+    user = world.verifier.user_of(await token_of(world))
+    assert user is not None
+    assert (user.name, user.uid) == ("system:serviceaccount:shop:robot", "u1")
+    assert user.groups == ["system:serviceaccounts", "system:serviceaccounts:shop"]
+    assert user.extra["authentication.kubernetes.io/credential-id"][0].startswith("JTI=")
+
+
+async def test_claims_are_those_of_kubernetes() -> None:
+    world = World()
+    ref = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "u2"}
+    token = await token_of(world, boundObjectRef=ref, expirationSeconds=1200)
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["aud"] == [ISSUER] and claims["iss"] == ISSUER
+    assert claims["exp"] - claims["iat"] == 1200 and claims["nbf"] == claims["iat"]
+    assert claims["sub"] == "system:serviceaccount:shop:robot"
+    assert claims["kubernetes.io"] == {
+        "namespace": "shop",
+        "node": {"name": "n1", "uid": "u3"},
+        "pod": {"name": "p", "uid": "u2"},
+        "serviceaccount": {"name": "robot", "uid": "u1"},
+    }
+    assert jwt.get_unverified_header(token)["kid"] == KEY.public.id
+
+
+async def test_old_pod_clients_get_a_year_and_a_warning_time() -> None:
+    world = World()
+    ref = {"kind": "Pod", "apiVersion": "v1", "name": "p"}
+    answer = await world.request(boundObjectRef=ref, expirationSeconds=3607)
+    claims = jwt.decode(answer["status"]["token"], options={"verify_signature": False})  # type: ignore[index]
+    assert claims["exp"] - claims["iat"] == 365 * 24 * 3600
+    assert claims["kubernetes.io"]["warnafter"] == claims["iat"] + 3607
+    assert answer["status"]["expirationTimestamp"] == "2026-01-01T01:00:07Z"  # type: ignore[index]
+
+
+async def test_tokens_end() -> None:
+    world = World()
+    token = await token_of(world, expirationSeconds=600)
+    world.clock.passed = 650
+    assert world.verifier.user_of(token) is not None
+    world.clock.passed = 661
+    assert world.verifier.user_of(token) is None
+
+
+async def test_a_bound_token_dies_with_its_pod_and_its_account() -> None:
+    world = World()
+    token = await token_of(world, boundObjectRef={"kind": "Pod", "apiVersion": "v1", "name": "p"})
+    user = world.verifier.user_of(token)
+    assert user is not None and user.extra["authentication.kubernetes.io/pod-name"] == ["p"]
+    world.pod.metadata.uid = "reborn"
+    assert world.verifier.user_of(token) is None
+    world.pod.metadata.uid = "u2"
+    world.caches.objects.remove(world.account)
+    assert world.verifier.user_of(token) is None
+
+
+@pytest.mark.parametrize("garbage", ["", "a.b.c", "x", "eyJhbGciOiJub25lIn0.e30."])
+def test_garbage_is_not_believed(garbage: str) -> None:
+    assert World().verifier.user_of(garbage) is None
+
+
+async def test_foreign_keys_and_audiences_are_not_believed() -> None:
+    world, other = World(), World(SigningKey(pem(ec.generate_private_key(ec.SECP256R1()))))
+    assert world.verifier.user_of(await token_of(other)) is None
+    vault = await token_of(world, audiences=["vault"])
+    assert world.verifier.user_of(vault) is None
+    verified = world.verifier.verify(vault, ["vault", "x"])
+    assert verified is not None and verified.audiences == ["vault"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "code", "message"),
+    [
+        (
+            {"expirationSeconds": 599},
+            422,
+            'TokenRequest.authentication.k8s.io "" is invalid: spec.expirationSeconds: Invalid value: 599: '
+            "may not specify a duration less than 10 minutes",
+        ),
+        ({"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "q"}}, 404, 'pods "q" not found'),
+        (
+            {"boundObjectRef": {"kind": "Job", "apiVersion": "batch/v1", "name": "q"}},
+            400,
+            "cannot bind token to object of type batch/v1, Kind=Job",
+        ),
+        (
+            {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "z"}},
+            409,
+            'Operation cannot be fulfilled on Pod "p": the UID in the bound object reference (z) does not match the '
+            "UID in record. The object might have been deleted and then recreated",
+        ),
+    ],
+)
+async def test_bad_requests_are_refused(spec: dict[str, object], code: int, message: str) -> None:
+    with pytest.raises(StatusError) as caught:
+        await World().request(**spec)
+    assert (caught.value.code, caught.value.message) == (code, message)
+
+
+def test_a_secret_s_token_lives_as_long_as_the_secret() -> None:
+    import base64
+
+    world = World()
+    token = world.issuer.issue_legacy(world.account, "robot-token")
+    assert world.verifier.user_of(token) is None
+    data = {"token": base64.b64encode(token.encode()).decode()}
+    secret = Secret(metadata=ObjectMeta(name="robot-token", namespace="shop"), data=data)
+    world.caches.objects.append(secret)
+    user = world.verifier.user_of(token)
+    assert user is not None and user.name == "system:serviceaccount:shop:robot"
+    secret.data = {}
+    assert world.verifier.user_of(token) is None
+
+
+async def test_the_filter_remembers_a_token_for_ten_seconds() -> None:
+    world = World()
+    token = await token_of(world)
+    authenticate = AuthenticationFilter(world.clock, tokens=[world.verifier])
+    request = Request("GET", "/", headers={"authorization": f"Bearer {token}"})
+    authenticate.apply(request)
+    assert request.user is not None and "system:authenticated" in request.user.groups
+    world.caches.objects.remove(world.account)
+    again = Request("GET", "/", headers={"authorization": f"Bearer {token}"})
+    authenticate.apply(again)
+    world.clock.passed = 11
+    with pytest.raises(StatusError) as caught:
+        authenticate.apply(Request("GET", "/", headers={"authorization": f"Bearer {token}"}))
+    assert caught.value.code == 401 and caught.value.message == "Unauthorized"
+
+
+def test_the_public_key_is_published_as_a_jwk() -> None:
+    jwk = KEY.public.jwk()
+    assert jwk["kid"] == KEY.public.id and jwk["alg"] == "ES256" and jwk["crv"] == "P-256" and jwk["use"] == "sig"
+    assert encode(jwk)
