@@ -53,7 +53,7 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "A.12 no parent": {"op": "add", "path": "/x/y", "value": 1},
     "remove what is not there": {"op": "remove", "path": "/x"},
     "replace what is not there": {"op": "replace", "path": "/x", "value": 1},
-    "index past the end": {"op": "add", "path": "/list/3", "value": 1},
+    "index past the end": {"op": "add", "path": "/list/9", "value": 1},
     "index that is none": {"op": "remove", "path": "/list/x"},
     "within a scalar": {"op": "add", "path": "/a/b", "value": 1},
     "copy from nowhere": {"op": "copy", "from": "/x", "path": "/y"},

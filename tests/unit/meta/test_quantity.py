@@ -76,7 +76,8 @@ def test_sums_keep_the_family_of_the_first_that_is_not_zero() -> None:
 
 def test_a_quantity_hashes_as_its_text() -> None:
     assert hash(Quantity.parse("1000m")) == hash("1")
-    assert {Quantity.parse("1"): "x"}["1"] == "x"
+    named: dict[str, str] = {Quantity.parse("1"): "x"}
+    assert named["1"] == "x"
 
 
 def test_constructors_choose_the_usual_family() -> None:

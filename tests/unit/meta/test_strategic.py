@@ -42,7 +42,7 @@ SPECS: dict[str, tuple[Any, Any, Any]] = {
         {"containers": [{"name": "b", "image": "2"}]},
         {"containers": [A, {"name": "b", "image": "2"}]},
     ),
-    "new items go to the end": ({"containers": [A]}, {"containers": [B]}, {"containers": [B, A]}),
+    "new items come before the server's": ({"containers": [A]}, {"containers": [B]}, {"containers": [B, A]}),
     "an item is deleted": (
         {"containers": [A, B]},
         {"containers": [{"name": "a", "$patch": "delete"}]},
