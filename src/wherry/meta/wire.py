@@ -9,7 +9,6 @@ when the strict pass fails, the bytes are parsed as plain JSON, nulls are droppe
 so the error that reaches the user names the real fault.
 """
 
-from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -78,9 +77,14 @@ def drop_nulls(value: Any) -> Any:
     return value
 
 
-@cache
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {}
+
+
 def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    return msgspec.json.Decoder(kind, dec_hook=_decode_custom)
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind, dec_hook=_decode_custom)
+    return decoder
 
 
 def _decode_custom(kind: type, value: Any) -> Any:
