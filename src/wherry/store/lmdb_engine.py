@@ -60,7 +60,7 @@ class LmdbEngine:
         self._map_bytes = map_bytes
         self._env: Any = None
         self._lock = _lock_directory(directory)
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="wherry-store-sync", daemon=True)
         try:
             self._open()
@@ -76,7 +76,7 @@ class LmdbEngine:
         try:
             self._map_bytes = max(self._map_bytes, path.stat().st_size * 2 if path.exists() else 0)
             self._env = lmdb.open(
-                os.fspath(self._directory), map_size=self._map_bytes, lock=False, readahead=False, max_spare_txns=2
+                os.fspath(self._directory), map_size=self._map_bytes, lock=False, readahead=False, mode=0o600
             )
             # Beyond the end of a file that was cut short, a mapped page is a bus error, so look before reading.
             pages = self._env.info()["last_pgno"] + 1
