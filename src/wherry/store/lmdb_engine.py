@@ -27,6 +27,7 @@ import lmdb
 
 from wherry.store.engine import Batch, Done, Loaded
 from wherry.store.errors import CorruptStoreError, DataDirectoryInUseError, StoreUnavailableError
+from wherry.store.lmdb_pages import check_pages
 from wherry.store.mvcc import Record
 
 LAYOUT_VERSION = 1
@@ -63,6 +64,7 @@ class LmdbEngine:
         self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="wherry-store-sync", daemon=True)
         try:
+            check_pages(directory / DATA_FILE)
             self._open()
         except BaseException:
             os.close(self._lock)
@@ -78,11 +80,6 @@ class LmdbEngine:
             self._env = lmdb.open(
                 os.fspath(self._directory), map_size=self._map_bytes, lock=False, readahead=False, mode=0o600
             )
-            # Beyond the end of a file that was cut short, a mapped page is a bus error, so look before reading.
-            pages = self._env.info()["last_pgno"] + 1
-            needed, size = pages * self._env.stat()["psize"], path.stat().st_size
-            if size < needed and pages > 2:
-                raise CorruptStoreError(f"{path} is cut short: {size} bytes where {needed} are in use")
             self._check_layout(path)
         except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError, lmdb.PageNotFoundError) as error:
             self._close_environment()
@@ -207,12 +204,15 @@ class LmdbEngine:
         if self._env is None:
             self._open()
         values = []
-        with self._env.begin() as transaction:
-            for record in records:
-                row = transaction.get(_record_key(b"r", record.mod_revision, record.sub))
-                if row is None or crc32(row[_HEADER.size :], record.mod_revision & 0xFFFFFFFF) != _checksum(row):
-                    raise self._corrupt(record.mod_revision)
-                values.append(row[_HEADER.size + len(record.key) :])
+        try:
+            with self._env.begin() as transaction:
+                rows = [transaction.get(_record_key(b"r", record.mod_revision, record.sub)) for record in records]
+        except lmdb.Error as error:
+            raise CorruptStoreError(f"{self._directory / DATA_FILE} cannot be read: {error}") from error
+        for record, row in zip(records, rows, strict=True):
+            if row is None or crc32(row[_HEADER.size :], record.mod_revision & 0xFFFFFFFF) != _checksum(row):
+                raise self._corrupt(record.mod_revision)
+            values.append(row[_HEADER.size + len(record.key) :])
         return values
 
     def _close_environment(self) -> None:

@@ -192,6 +192,18 @@ async def test_a_flipped_bit_is_found_on_opening(tmp_path: Path, clock: TickCloc
         await open_store(tmp_path, clock)
 
 
+async def test_a_lost_page_never_ends_the_process(tmp_path: Path, clock: TickClock) -> None:
+    data = await filled(tmp_path, clock)
+    refused = 0
+    for start in range(2 * 4096, len(data), 4096):
+        (tmp_path / DATA_FILE).write_bytes(data[:start] + bytes(4096) + data[start + 4096 :])
+        try:
+            await (await open_store(tmp_path, clock)).close()
+        except CorruptStoreError:
+            refused += 1
+    assert refused > 10  # the others were free
+
+
 async def test_a_full_disk_fails_writes_and_recovers(tmp_path: Path, clock: TickClock) -> None:
     store = await open_store(tmp_path, clock)
     await store.put(b"before", b"1")

@@ -55,7 +55,9 @@ class Model:
         return self.now[key].mod_revision if key in self.now else 0
 
     def within(self, key: bytes, end: bytes) -> list[bytes]:
-        return sorted(k for k in self.now if k == key or (end and k >= key and (end == FROM_KEY or k < end)))
+        if not end:
+            return [key] if key in self.now else []
+        return sorted(k for k in self.now if k >= key and (end == FROM_KEY or k < end))
 
     def events(self, start: int) -> list[Event]:
         found = []

@@ -21,6 +21,7 @@ from wherry.store.protocol import (
     DeleteRangeOp,
     Event,
     KeyValue,
+    Op,
     PutOp,
     PutResult,
     RangeOp,
@@ -170,13 +171,14 @@ async def test_nested_transactions_compare_the_state_before(store: LocalStore) -
 
 
 async def test_refused_transactions_change_nothing(store: LocalStore) -> None:
-    for ops in (
+    plans: list[list[Op]] = [
         [PutOp(b"a", b"1"), PutOp(b"a", b"2")],
         [PutOp(b"a", b"1"), DeleteRangeOp(b"", b"b")],
         [DeleteRangeOp(b"a", FROM_KEY), PutOp(b"b", b"1")],
         [PutOp(b"a", b"1"), PutOp(b"", b"2")],
         [PutOp(b"a", b"1"), PutOp(b"b", b"", ignore_value=True)],
-    ):
+    ]
+    for ops in plans:
         with pytest.raises(InvalidRequestError):
             await store.txn([], ops)
     with pytest.raises(LeaseNotFoundError):
@@ -216,7 +218,7 @@ async def test_a_watch_replays_history_and_goes_on_live(store: LocalStore) -> No
 async def test_a_batch_never_splits_a_revision(store: LocalStore) -> None:
     for _ in range(3):
         await store.txn([], [PutOp(b"%04d" % n, b"") for n in range(700)])
-    sizes = []
+    sizes: list[int] = []
     async with store.watch(b"", FROM_KEY, start_revision=1, prev_kv=False) as watch:
         while sum(sizes) < 2100:
             sizes.append(len(await watch.__anext__()))
