@@ -42,6 +42,8 @@ class Committer:
 
     def admit(self, byte_count: int) -> None:
         """Call before applying a write of this size."""
+        if not self._waiters:
+            self._pending_bytes = 0  # what was admitted since the last batch was refused later on
         if len(self._waiters) >= WAITERS_MAX or self._pending_bytes >= PENDING_BYTES_MAX:
             raise TooManyRequestsError("etcdserver: too many requests")
         self._pending_bytes += byte_count

@@ -22,7 +22,7 @@ from wherry.store.errors import (
 )
 from wherry.store.lmdb_engine import DATA_FILE, LmdbEngine
 from wherry.store.local import LocalStore, open_store
-from wherry.store.protocol import FROM_KEY, PutOp
+from wherry.store.protocol import FROM_KEY, Compare, PutOp
 
 WRITER = """
 import asyncio, sys
@@ -325,4 +325,13 @@ async def test_waiting_writes_are_bounded(clock: TickClock) -> None:
         engine.release()
     done = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(not isinstance(result, Exception) or isinstance(result, StoreError) for result in done)
+    await store.close()
+
+
+async def test_refused_writes_leave_no_trace_in_the_bound(clock: TickClock) -> None:
+    store = LocalStore(MemoryEngine(), clock)
+    value = bytes(16 << 20)
+    for _ in range(8):
+        assert not (await store.txn([Compare(b"k", "version", ">", 0)], [PutOp(b"k", value)])).succeeded
+    assert (await store.put_if(b"k", value, 0)).succeeded
     await store.close()
