@@ -34,6 +34,6 @@ class TypeSchema:
     """One struct. Not frozen, so that recursive types can be tied together after they are made."""
 
     name: str = ""
-    fields: dict[str, FieldSchema] = field(default_factory=dict)
+    fields: dict[str, FieldSchema] = field(default_factory=dict, repr=False)
     atomic: bool = False
     """The whole struct has one owner (LabelSelector, SecretKeySelector, ObjectReference, ...)."""

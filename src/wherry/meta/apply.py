@@ -1,0 +1,314 @@
+"""Server-side apply and field ownership: who set which field, and what happens when two disagree.
+
+`apply` merges what a manager applies into the live object: fields another manager owns with a different value are
+conflicts (or taken over, by force), and fields this manager applied before but leaves out now are removed unless
+somebody else owns them. `track` keeps ownership for every other write: whoever changes a field owns it. Both are pure
+functions on dicts; the time is an argument. Read meta/fieldset.py for paths and sets.
+
+Source of the semantics: KEP-555, sigs.k8s.io/structured-merge-diff and apimachinery's util/managedfields.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from wherry.meta.errors import StatusError, apply_conflict, bad_request, quote
+from wherry.meta.fieldset import (
+    EMPTY,
+    FieldSet,
+    Path,
+    SchemaMismatch,
+    child_schema,
+    from_fields_v1,
+    is_atomic,
+    item_schema,
+    list_elements,
+    path_text,
+    prefixes,
+    root_schema,
+    to_fields_v1,
+    walk,
+)
+from wherry.meta.patch import same
+from wherry.meta.schema import FieldSchema, TypeSchema
+
+Map = dict[str, Any]
+Entry = dict[str, Any]
+
+UPDATE_MANAGERS_MAX = 10
+"""More than these are merged into one called "ancient-changes", so that managedFields cannot grow without end."""
+
+_NOT_TRACKED: FieldSet = frozenset(
+    [("f:apiVersion",), ("f:kind",), ("f:metadata",)]
+    + [
+        ("f:metadata", f"f:{name}")
+        for name in (
+            "name namespace creationTimestamp selfLink uid clusterName generation managedFields resourceVersion".split()
+        )
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Who writes, and how; one entry of managedFields. `operation` is Apply or Update."""
+
+    name: str
+    operation: str
+    api_version: str
+    subresource: str = ""
+
+    def __str__(self) -> str:
+        text = quote(self.name)
+        if self.subresource:
+            text += f" with subresource {quote(self.subresource)}"
+        return f"{text} using {self.api_version}" if self.operation == "Update" else text
+
+
+@dataclass(slots=True)
+class _Owned:
+    fields: FieldSet
+    time: str | None = None
+
+
+_Managers = dict[Manager, _Owned]
+
+
+def apply(
+    live: Map | None,
+    applied: Map,
+    schema: TypeSchema | None,
+    manager: Manager,
+    now: str,
+    force: bool = False,
+    reset: Sequence[Path] = (),
+) -> Map:
+    """The object after `manager` applied `applied`, with managedFields; `live` itself when nothing changes.
+
+    `live` is None when the object is created. `reset` holds paths whose fields this request may not set (("f:status",)
+    on the main resource). Raises StatusError: 409 with the conflicts, 400 or 500 for what cannot be applied.
+    """
+    if (applied.get("metadata") or {}).get("managedFields"):
+        raise bad_request("metadata.managedFields must be nil")
+    root = root_schema(schema)
+    wanted = _trim(_applied_set(applied, root), reset)
+    managers = _decode(live)
+    if live is not None and not managers:
+        managers[replace(manager, name="before-first-apply", operation="Update", subresource="")] = _Owned(
+            _trim(_field_set(live, root)), now
+        )
+    last = managers[manager].fields if manager in managers else EMPTY
+    others = {other: owned for other, owned in managers.items() if other != manager}
+    merged = _prune(_merge(live or {}, applied, root, ()), root, last, wanted, others)
+    changed, removed = _compare(live or {}, merged, root)
+    conflicts = [(other, path) for other, owned in others.items() for path in sorted(owned.fields & changed)]
+    if conflicts and not force:
+        raise _conflict(conflicts)
+    _give_up(others, changed | removed)
+    mine = managers.get(manager)
+    others[manager] = _Owned(wanted, mine.time if mine and wanted == last and not changed and not removed else now)
+    entries = _encode(others)
+    if (
+        live is not None
+        and not changed
+        and not removed
+        and same(entries, live.get("metadata", {}).get("managedFields"))
+    ):
+        return live
+    return _with_entries(merged, entries)
+
+
+def track(
+    live: Map | None, new: Map, schema: TypeSchema | None, manager: Manager, now: str, reset: Sequence[Path] = ()
+) -> list[Entry]:
+    """managedFields of `new` after `manager` made it of `live` by create, update or patch.
+
+    A client may send managedFields of its own, which then count instead of the live ones; [{}] clears them.
+    """
+    given = (new.get("metadata") or {}).get("managedFields")
+    if given == [{}]:
+        return []
+    managers = _decode(new if given else live)
+    root = root_schema(schema)
+    try:
+        changed, removed = _compare(live or {}, new, root)
+    except SchemaMismatch:  # an item without its key: the write may stand, but nobody can say whose the fields are
+        return _encode(managers)
+    changed = _trim(changed, reset)
+    mine = managers.pop(manager, None) or _Owned(EMPTY)
+    _give_up(managers, changed | removed)
+    fields = (mine.fields | changed) - removed
+    if fields:
+        managers[manager] = _Owned(fields, mine.time if fields == mine.fields and not changed else now)
+    _cap(managers)
+    return _encode(managers)
+
+
+# Sets of objects -----------------------------------------------------------------------------------------------------
+
+
+def _field_set(value: Map, root: FieldSchema | None, strict: bool = False) -> FieldSet:
+    return frozenset(path for path, kind, _ in walk(value, root, (), strict) if kind != "map" and path)
+
+
+def _applied_set(applied: Map, root: FieldSchema | None) -> FieldSet:
+    try:
+        return _field_set(applied, root, strict=True)
+    except SchemaMismatch as error:
+        metadata = applied.get("metadata") or {}
+        name = "/".join(filter(None, (metadata.get("namespace"), metadata.get("name"))))
+        kind = f"{applied.get('apiVersion')}, Kind={applied.get('kind')}"
+        raise StatusError(500, "", f"failed to create typed patch object ({name}; {kind}): {error}") from error
+
+
+def _trim(fields: FieldSet, reset: Sequence[Path] = ()) -> FieldSet:
+    """Without what nobody owns (identity) and what this request may not set."""
+    kept = fields - _NOT_TRACKED
+    for prefix in reset:
+        kept = frozenset(path for path in kept if path[: len(prefix)] != prefix)
+    return kept
+
+
+def _compare(old: Map, new: Map, root: FieldSchema | None) -> tuple[FieldSet, FieldSet]:
+    """The fields added or modified, and those removed."""
+    before = {path: (kind == "leaf" and value != {}, value) for path, kind, value in walk(old, root) if path}
+    after = {path: (kind == "leaf" and value != {}, value) for path, kind, value in walk(new, root) if path}
+    changed = {path for path, what in after.items() if path not in before or _differs(before[path], what)}
+    removed = before.keys() - after.keys()
+    # A map or struct that is emptied, or filled, is there all the while.
+    changed -= prefixes(before) - before.keys()
+    removed -= prefixes(after)
+    return _trim(frozenset(changed)), _trim(frozenset(removed))
+
+
+def _differs(one: tuple[bool, Any], other: tuple[bool, Any]) -> bool:
+    return one[0] != other[0] or (one[0] and not same(one[1], other[1]))
+
+
+def _give_up(managers: _Managers, fields: FieldSet) -> None:
+    """Take `fields` from all; who has nothing left is forgotten."""
+    for other in list(managers):
+        left = managers[other].fields - fields
+        if left:
+            managers[other] = _Owned(left, managers[other].time)
+        else:
+            del managers[other]
+
+
+# Merging -------------------------------------------------------------------------------------------------------------
+
+
+def _merge(live: Any, applied: Any, schema: FieldSchema | None, path: Path) -> Any:
+    if isinstance(live, dict) and isinstance(applied, dict) and not is_atomic(schema):
+        merged = dict(live)
+        for key, value in applied.items():
+            merged[key] = _merge(live.get(key), value, child_schema(schema, key), (*path, f"f:{key}"))
+        return merged
+    if isinstance(live, list) and isinstance(applied, list) and schema and schema.list_type in ("set", "map"):
+        return _merge_list(live, applied, schema, path)
+    return applied
+
+
+def _merge_list(live: list[Any], applied: list[Any], schema: FieldSchema, path: Path) -> list[Any]:
+    """Applied items in their order; the live list's others stay in front of what they stood in front of."""
+    old = dict(list_elements(live, schema, path))
+    new = dict(list_elements(applied, schema, path))
+    waiting = list(old)
+    merged = []
+    for element, item in new.items():
+        if element in waiting:
+            at = waiting.index(element)
+            merged += [old[other] for other in waiting[:at] if other not in new]
+            del waiting[: at + 1]
+        below = item_schema(schema)
+        merged.append(_merge(old[element], item, below, (*path, element)) if element in old else item)
+    return merged + [old[other] for other in waiting if other not in new]
+
+
+def _prune(merged: Map, root: FieldSchema | None, last: FieldSet, wanted: FieldSet, others: _Managers) -> Map:
+    """`merged` without what the manager applied last time, leaves out now, and nobody else owns."""
+    gone = prefixes(last) - prefixes(wanted)
+    kept = prefixes(path for owned in others.values() for path in owned.fields)
+    doomed = {path for path in gone - kept if path not in _NOT_TRACKED}
+    pruned: Map = _without(merged, root, (), doomed) if doomed else merged
+    return pruned
+
+
+def _without(value: Any, schema: FieldSchema | None, path: Path, doomed: set[Path]) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _without(member, child_schema(schema, key), (*path, f"f:{key}"), doomed)
+            for key, member in value.items()
+            if (*path, f"f:{key}") not in doomed
+        }
+    if isinstance(value, list) and schema and schema.list_type in ("set", "map"):
+        return [
+            _without(item, item_schema(schema), (*path, element), doomed)
+            for element, item in list_elements(value, schema, path)
+            if (*path, element) not in doomed
+        ]
+    return value
+
+
+def _conflict(conflicts: list[tuple[Manager, Path]]) -> StatusError:
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f"conflict with {other}", "field": path_text(path)}
+        for other, path in conflicts
+    ]
+    if len(conflicts) == 1:
+        other, path = conflicts[0]
+        return apply_conflict(f"Apply failed with 1 conflict: conflict with {other}: {path_text(path)}", causes)
+    by_manager: dict[str, list[str]] = {}
+    for other, path in conflicts:
+        by_manager.setdefault(str(other), []).append(f"- {path_text(path)}")
+    lines = [line for name in sorted(by_manager) for line in (f"conflicts with {name}:", *by_manager[name])]
+    return apply_conflict(f"Apply failed with {len(conflicts)} conflicts: " + "\n".join(lines), causes)
+
+
+# managedFields -------------------------------------------------------------------------------------------------------
+
+
+def _decode(value: Map | None) -> _Managers:
+    managers: _Managers = {}
+    for entry in ((value or {}).get("metadata") or {}).get("managedFields") or []:
+        manager = Manager(
+            entry.get("manager") or "",
+            entry.get("operation") or "",
+            entry.get("apiVersion") or "",
+            entry.get("subresource") or "",
+        )
+        fields = frozenset(from_fields_v1(entry.get("fieldsV1") or {}))
+        managers[manager] = _Owned(
+            fields | (managers[manager].fields if manager in managers else EMPTY), entry.get("time")
+        )
+    return managers
+
+
+def _encode(managers: _Managers) -> list[Entry]:
+    ordered = sorted(managers.items(), key=lambda item: (item[0].operation, item[1].time or "", item[0].name))
+    entries = []
+    for manager, owned in ordered:
+        entry: Entry = {"manager": manager.name, "operation": manager.operation, "apiVersion": manager.api_version}
+        entry |= {"time": owned.time} if owned.time else {}
+        entry |= {"fieldsType": "FieldsV1", "fieldsV1": to_fields_v1(owned.fields)}
+        entry |= {"subresource": manager.subresource} if manager.subresource else {}
+        entries.append(entry)
+    return entries
+
+
+def _with_entries(value: Map, entries: list[Entry]) -> Map:
+    metadata = {key: item for key, item in (value.get("metadata") or {}).items() if key != "managedFields"}
+    return value | {"metadata": metadata | {"managedFields": entries}}
+
+
+def _cap(managers: _Managers) -> None:
+    """Merge the oldest updaters into one per API version when there are too many."""
+    updaters = sorted(
+        (manager for manager in managers if manager.operation == "Update"), key=lambda item: managers[item].time or ""
+    )
+    surplus = len(updaters) - UPDATE_MANAGERS_MAX
+    for manager in updaters[: surplus + 1] if surplus > 0 else ():  # one more, for what they become counts too
+        owned = managers.pop(manager)
+        ancient = replace(manager, name="ancient-changes", subresource="")
+        before = managers.get(ancient)
+        managers[ancient] = _Owned(owned.fields | (before.fields if before else EMPTY), owned.time)
