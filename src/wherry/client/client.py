@@ -14,7 +14,7 @@ import msgspec
 
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
-from wherry.api.registry import resource_for
+from wherry.api import registry
 from wherry.client.transport import Response, Transport, status_error
 from wherry.meta import wire
 from wherry.meta.errors import StatusError, bad_request, quote
@@ -82,7 +82,7 @@ class Client:
         subresource: str | None = None,
     ) -> T:
         """The object as it is now."""
-        path = path_of(resource or resource_for(kind), namespace, name, subresource)
+        path = path_of(resource or _resource_for(kind), namespace, name, subresource)
         return self._one(kind, await self._send("GET", path, accept=_accept(kind)))
 
     async def create(
@@ -97,7 +97,7 @@ class Client:
     ) -> T:
         """Post `obj`; with `subresource` (and the parent's `name` and `resource`): a binding, an eviction, a token."""
         kind = type(obj)
-        resource = resource or resource_for(kind)
+        resource = resource or _resource_for(kind)
         if subresource is None:
             _identify(obj, resource)
         path = path_of(resource, namespace or _metadata(obj, "namespace"), name if subresource else None, subresource)
@@ -110,7 +110,7 @@ class Client:
     async def update(self, obj: T, *, subresource: str | None = None, resource: Resource | None = None) -> T:
         """Replace the object; its resourceVersion, when set, must be the stored one (else 409 Conflict)."""
         kind = type(obj)
-        resource = resource or resource_for(kind)
+        resource = resource or _resource_for(kind)
         if subresource in (None, "status"):
             _identify(obj, resource)
         path = path_of(resource, _metadata(obj, "namespace"), _metadata(obj, "name") or "", subresource)
@@ -134,7 +134,7 @@ class Client:
         resource: Resource | None = None,
     ) -> T:
         """Patch with plain dicts and lists (or Structs); `apply` creates what is missing and wants a field manager."""
-        path = path_of(resource or resource_for(kind), namespace, name, subresource)
+        path = path_of(resource or _resource_for(kind), namespace, name, subresource)
         query = self._managed({"fieldManager": field_manager} if field_manager else {})
         if force:
             query["force"] = "true"
@@ -161,7 +161,7 @@ class Client:
             "preconditions": wire.drop_nulls(preconditions) or None,
         }
         body = wire.encode({"kind": "DeleteOptions", "apiVersion": "v1"} | wire.drop_nulls(options))
-        await self._send("DELETE", path_of(resource or resource_for(kind), namespace, name), body=body)
+        await self._send("DELETE", path_of(resource or _resource_for(kind), namespace, name), body=body)
 
     # Many objects -----------------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Client:
         resource: Resource | None = None,
     ) -> ListResult[T]:
         """Objects of one namespace or, with None, of all; `limit` 0 is everything at once."""
-        resource = resource or resource_for(kind)
+        resource = resource or _resource_for(kind)
         query = _selecting(label_selector, field_selector)
         query |= {"limit": str(limit)} if limit else {}
         query |= {"continue": continue_} if continue_ else {}
@@ -201,7 +201,7 @@ class Client:
     ) -> None:
         """Delete everything that the selectors choose."""
         query = _selecting(label_selector, field_selector)
-        await self._send("DELETE", path_of(resource or resource_for(kind), namespace), query=query)
+        await self._send("DELETE", path_of(resource or _resource_for(kind), namespace), query=query)
 
     @asynccontextmanager
     async def watch(
@@ -217,7 +217,7 @@ class Client:
         resource: Resource | None = None,
     ) -> AsyncIterator[AsyncIterator[WatchEvent[T]]]:
         """Events after `resource_version`; the iteration ends when the server closes, and raises its ERROR events."""
-        resource = resource or resource_for(kind)
+        resource = resource or _resource_for(kind)
         query = _selecting(label_selector, field_selector) | {"watch": "true", "resourceVersion": resource_version}
         query |= {"allowWatchBookmarks": "true"} if bookmarks else {}
         query |= {"timeoutSeconds": str(timeout_seconds)} if timeout_seconds is not None else {}
@@ -337,6 +337,10 @@ def _segment(name: str) -> str:
         if character in name:
             raise bad_request(f"invalid resource name {quote(name)}: [may not contain '{character}']")
     return name
+
+
+def _resource_for(kind: type[Any]) -> Resource:
+    return registry.resource_for(kind)
 
 
 def _accept(kind: type[Any], form: str = "PartialObjectMetadata") -> str:
