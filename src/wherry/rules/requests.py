@@ -32,6 +32,11 @@ def pod_limit_quantities(pod: Pod) -> dict[str, Quantity]:
     return _as_quantities(_effective(pod, _limits))
 
 
+def container_request_quantities(spec: PodSpec) -> dict[str, Quantity]:
+    """What the containers ask for together, without pod-level resources and overhead."""
+    return _as_quantities(container_sum(spec))
+
+
 def in_scheduler_units(name: str, nanos: int) -> int:
     """Nano-units to millicores (CPU) or whole units, rounded up."""
     return -(-nanos // (NANO // 1000 if name == "cpu" else NANO))
@@ -103,7 +108,7 @@ def _raise(total: Amounts, amounts: Amounts) -> None:
 
 
 def qos_class(pod: Pod) -> str:
-    """Guaranteed when every container's CPU and memory limits equal its requests; BestEffort when none says anything."""
+    """Guaranteed when every CPU and memory limit equals its request; BestEffort when there are none."""
     if pod.spec.resources is not None and (pod.spec.resources.requests or pod.spec.resources.limits):
         return _class_of([pod.spec.resources])
     containers: list[Container] = [*pod.spec.initContainers, *pod.spec.containers]

@@ -1,0 +1,189 @@
+"""The small rules that every kind's validation is made of, in Kubernetes' words.
+
+A rule yields the faults of one value at one path; a kind's validation is a chain of them (`yield from`). Paths are
+plain strings, made as they are needed: "spec.containers[0].name". Rules that several kinds share and that know their
+Structs stand here too (label selectors, counts, percentages); the metadata rules are in metadata.py.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from wherry.api.meta_v1 import LabelSelector
+from wherry.meta import names
+from wherry.meta.errors import (
+    FieldError,
+    duplicate,
+    field_forbidden,
+    invalid_value,
+    not_supported,
+    required,
+)
+from wherry.meta.quantity import Quantity
+
+Faults = Iterator[FieldError]
+NameCheck = Callable[[str], list[str]]
+
+IMMUTABLE = "field is immutable"
+NEGATIVE = "must be greater than or equal to 0"
+NOT_POSITIVE = "must be greater than 0"
+
+
+def named(path: str, value: str, check: NameCheck) -> Faults:
+    """`value` passes `check` (one of meta.names)."""
+    for text in check(value):
+        yield invalid_value(path, value, text)
+
+
+def named_required(path: str, value: str | None, check: NameCheck) -> Faults:
+    """`value` is there and passes `check`."""
+    if value:
+        yield from named(path, value, check)
+    else:
+        yield required(path)
+
+
+def present(path: str, value: Any, detail: str = "") -> Faults:
+    """`value` is not empty."""
+    if value is None or value == "" or value == [] or value == {}:
+        yield required(path, detail)
+
+
+def one_of(path: str, value: str | None, allowed: Sequence[str]) -> Faults:
+    """`value` is of an enumeration; unset is fine."""
+    if value is not None and value not in allowed:
+        yield not_supported(path, value, sorted(allowed))
+
+
+def one_of_required(path: str, value: str | None, allowed: Sequence[str]) -> Faults:
+    """`value` is there and of an enumeration."""
+    if not value:
+        yield required(path)
+    else:
+        yield from one_of(path, value, allowed)
+
+
+def non_negative(path: str, value: int | None) -> Faults:
+    """0 or more."""
+    if value is not None and value < 0:
+        yield invalid_value(path, value, NEGATIVE)
+
+
+def positive(path: str, value: int | None) -> Faults:
+    """1 or more."""
+    if value is not None and value <= 0:
+        yield invalid_value(path, value, NOT_POSITIVE)
+
+
+def within(path: str, value: int | None, low: int, high: int) -> Faults:
+    """Within bounds, both included."""
+    if value is not None and not low <= value <= high:
+        yield invalid_value(path, value, names.out_of_range(low, high))
+
+
+def port(path: str, value: int | str | None) -> Faults:
+    """A port number, or where the field allows it a port name."""
+    if isinstance(value, str):
+        yield from named(path, value, names.port_name)
+    elif value is not None:
+        yield from within(path, value, 1, 65535)
+
+
+def ip_address(path: str, value: str) -> Faults:
+    """An IPv4 or IPv6 address in its usual spelling."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        yield invalid_value(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+
+
+def cidr(path: str, value: str) -> Faults:
+    """An address block."""
+    try:
+        if "/" not in value:
+            raise ValueError
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        yield invalid_value(path, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+
+
+def immutable(path: str, new: Any, old: Any) -> Faults:
+    """A field that may not change after creation."""
+    if new != old:
+        yield invalid_value(path, new, IMMUTABLE)
+
+
+def unchanged(path: str, new: Any, old: Any, detail: str) -> Faults:
+    """A field that is forbidden to change, with words of its own."""
+    if new != old:
+        yield field_forbidden(path, detail)
+
+
+def unique(items: Iterable[tuple[str, Any]]) -> Faults:
+    """(path, value) pairs whose values differ from each other."""
+    seen = set()
+    for path, value in items:
+        if value in seen:
+            yield duplicate(path, value)
+        seen.add(value)
+
+
+def count_or_percent(path: str, value: int | str | None) -> Faults:
+    """A non-negative count, or a percentage."""
+    if isinstance(value, str):
+        for text in names.percent(value):
+            yield invalid_value(path, value, text)
+    else:
+        yield from non_negative(path, value)
+
+
+def at_most_hundred_percent(path: str, value: int | str | None) -> Faults:
+    """A percentage of no more than all."""
+    if isinstance(value, str) and value.endswith("%") and value[:-1].isdecimal() and int(value[:-1]) > 100:
+        yield invalid_value(path, value, "must not be greater than 100%")
+
+
+def quantity_non_negative(path: str, value: Quantity) -> Faults:
+    """An amount of 0 or more."""
+    if value.nanos() < 0:
+        yield invalid_value(path, str(value), NEGATIVE)
+
+
+def labels(path: str, values: Mapping[str, str]) -> Faults:
+    """Label keys and values."""
+    for key, value in values.items():
+        yield from named(path, key, names.qualified_name)
+        yield from named(path, value, names.label_value)
+
+
+_SELECTOR_OPERATORS = ("DoesNotExist", "Exists", "In", "NotIn")
+
+
+def label_selector(path: str, selector: LabelSelector | None) -> Faults:
+    """A LabelSelector that can be compiled."""
+    if selector is None:
+        return
+    yield from labels(f"{path}.matchLabels", selector.matchLabels)
+    for index, expression in enumerate(selector.matchExpressions):
+        yield from _selector_expression(f"{path}.matchExpressions[{index}]", expression)
+
+
+def _selector_expression(path: str, expression: Any) -> Faults:
+    operator = expression.operator
+    if operator in ("In", "NotIn"):
+        if not expression.values:
+            yield required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+    elif operator in ("Exists", "DoesNotExist"):
+        if expression.values:
+            text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            yield field_forbidden(f"{path}.values", text)
+    else:
+        yield invalid_value(f"{path}.operator", operator, "not a valid selector operator")
+    yield from named(f"{path}.key", expression.key, names.qualified_name)
+    for index, value in enumerate(expression.values):
+        yield from named(f"{path}.values[{index}]", value, names.label_value)
+
+
+def selects_nothing_named(selector: LabelSelector | None) -> bool:
+    """A selector without any requirement."""
+    return selector is None or not (selector.matchLabels or selector.matchExpressions)
