@@ -1,0 +1,158 @@
+"""The server's edges put together: who asks, what they may, discovery, OpenAPI, reviews, tokens, streams.
+
+app.py makes one `Edges` from what the server has and then takes from it the filters, in order, and the handlers. Roles
+and bindings must be fed to `rbac` as they change; custom resources coming or going call `resources_changed`.
+"""
+
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from wherry import KUBERNETES_VERSION
+from wherry.aio.clock import Clock
+from wherry.aio.entropy import Entropy
+from wherry.meta.resource import Resource
+from wherry.server import discovery as discovery_module
+from wherry.server.authn.static_tokens import StaticTokens
+from wherry.server.authn.x509 import X509Authenticator
+from wherry.server.discovery import Discovery
+from wherry.server.filters.authentication import AuthenticationFilter
+from wherry.server.filters.authorization import AuthorizationFilter
+from wherry.server.filters.impersonation import ImpersonationFilter
+from wherry.server.handlers.proxying import Proxies
+from wherry.server.handlers.reviews import Reviews
+from wherry.server.handlers.status_endpoints import Check, StatusEndpoints
+from wherry.server.handlers.streaming import PodStreams
+from wherry.server.handlers.token import TokenHandler
+from wherry.server.http import Handler
+from wherry.server.kubelets import Kubelets, kubelet_context
+from wherry.server.metrics import Gauge, Metrics
+from wherry.server.openapi import documents
+from wherry.server.openapi.documents import OpenApi, no_custom_schema
+from wherry.server.openapi.paths import CustomSchema
+from wherry.server.rbac.authorizer import AlwaysAllow, Authorizer, Masters, NodeAuthorizer, RbacAuthorizer, Union
+from wherry.server.rbac.escalation import EscalationCheck
+from wherry.server.strategies.strategy import Caches
+from wherry.server.tokens import SigningKey, TokenIssuer, TokenVerifier, VerificationKey
+
+MODES = ("AlwaysAllow", "Node", "RBAC")
+
+
+@dataclass(slots=True)
+class EdgeOptions:
+    """Settings of the edges; file names are paths to PEM files."""
+
+    authorization_modes: tuple[str, ...] = ("Node", "RBAC")
+    anonymous: bool = True
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    """`iss` of service-account tokens, and where their keys are published."""
+    audiences: tuple[str, ...] = ()
+    """Audiences this server answers to; empty: the issuer."""
+    signing_key: bytes | None = None
+    """PEM private key of service-account tokens; None: no tokens are issued."""
+    verification_keys: tuple[bytes, ...] = ()
+    """Further PEM keys whose tokens are believed (keys of old)."""
+    static_tokens: StaticTokens | None = None
+    kubelet_client_certificate: str | None = None
+    kubelet_client_key: str | None = None
+    kubelet_authority: str | None = None
+    """Whoever signs kubelets' serving certificates; None: these are not checked, as by kube-apiserver."""
+    advertised: str = ""
+    """host:port that /api tells clients."""
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the edges need of the rest of the server."""
+
+    caches: Caches
+    clock: Clock
+    entropy: Entropy
+    resources: Callable[[], Iterable[Resource]]
+    custom_schema: CustomSchema = no_custom_schema
+    """The OpenAPI v3 schema of a custom resource's definition."""
+    gauges: Callable[[], Iterable[Gauge]] = tuple
+    health: Mapping[str, Mapping[str, Check]] = field(default_factory=dict)
+    """Checks by endpoint (healthz, livez, readyz) and name."""
+
+
+class Edges:
+    """Built once per server."""
+
+    def __init__(self, options: EdgeOptions, around: Surroundings) -> None:
+        self.rbac = RbacAuthorizer()
+        self.authorizer = self._make_authorizer(options.authorization_modes)
+        audiences = list(options.audiences) or [options.issuer]
+        signing = SigningKey(options.signing_key) if options.signing_key else None
+        keys = ([signing.public] if signing else []) + [VerificationKey.from_pem(p) for p in options.verification_keys]
+        self.verifier = TokenVerifier(keys, [options.issuer], audiences, around.caches, around.clock)
+        self.issuer = TokenIssuer(signing, options.issuer, around.clock, around.entropy) if signing else None
+        self.authentication = AuthenticationFilter(
+            around.clock,
+            [X509Authenticator(around.clock)],
+            [*([options.static_tokens] if options.static_tokens else []), self.verifier],
+            anonymous=options.anonymous,
+        )
+        self.impersonation = ImpersonationFilter(self.authorizer)
+        self.authorization = AuthorizationFilter(self.authorizer)
+        self.escalation = EscalationCheck(self.authorizer, self.rbac.index)
+        self.metrics = Metrics(around.gauges)
+        self.discovery = Discovery(around.resources, options.advertised)
+        self.openapi = OpenApi(around.resources, KUBERNETES_VERSION, around.custom_schema)
+        self.kubelets = Kubelets(around.caches, lambda: _context(options))
+        self._reviews = Reviews(self.authorizer, self.rbac.index, self.authentication, self.verifier)
+        self._token = TokenHandler(self.issuer, audiences, around.caches) if self.issuer else None
+        self._streams = PodStreams(around.caches, self.kubelets)
+        self._proxies = Proxies(around.caches, self.kubelets, around.entropy)
+        health = [(name, around.health.get(name, {})) for name in ("healthz", "livez", "readyz")]
+        self._status = StatusEndpoints(self.metrics, health, options.issuer, keys, self._paths)
+
+    def _make_authorizer(self, modes: Iterable[str]) -> Authorizer:
+        made: dict[str, Callable[[], Authorizer]] = {
+            "AlwaysAllow": AlwaysAllow,
+            "Node": NodeAuthorizer,
+            "RBAC": lambda: self.rbac,
+        }
+        return Union(Masters(), *(made[mode]() for mode in modes))
+
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """Handlers of all paths that are no resources: method, path template, handler."""
+        return [
+            *discovery_module.routes(self.discovery),
+            *documents.routes(self.openapi),
+            *self._status.routes(),
+        ]
+
+    def create_handlers(self) -> dict[tuple[str, str], Handler]:
+        """In place of the generic create, by API group and plural: reviews, which are never stored."""
+        return self._reviews.create_handlers()
+
+    def subresource_handlers(self) -> dict[tuple[str, str, str], Handler]:
+        """By API group, plural and subresource, for every method the subresource has."""
+        token: dict[tuple[str, str, str], Handler] = {}
+        if self._token:
+            token[("", "serviceaccounts", "token")] = self._token
+        return self._streams.subresource_handlers() | self._proxies.subresource_handlers() | token
+
+    def resources_changed(self) -> None:
+        """Custom resources came, went or changed: discovery and OpenAPI are made anew when next asked for."""
+        self.discovery.refresh()
+        self.openapi.refresh()
+
+    async def close(self) -> None:
+        """Close connections to kubelets."""
+        await self.kubelets.close()
+
+    def _paths(self) -> list[str]:
+        fixed = {path.rstrip("/") or "/" for _, path, _ in self.routes() if "{" not in path} - {"/"}
+        groups = {f"/apis/{group}" for group, _ in self.discovery.group_versions() if group}
+        versions = {
+            f"/apis/{group}/{version}" if group else f"/api/{version}"
+            for group, version in self.discovery.group_versions()
+        }
+        checks = {f"/{name}/{check}" for name, health in self._status.health.items() for check in health.checks}
+        return sorted(fixed | groups | versions | checks)
+
+
+def _context(options: EdgeOptions) -> ssl.SSLContext:
+    return kubelet_context(options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_authority)
