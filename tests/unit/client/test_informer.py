@@ -31,8 +31,9 @@ class Scene:
         self.informer.add_handler(self.note)
 
     def note(self, old: Pod | None, new: Pod | None) -> None:
-        version: Callable[[Pod | None], str | None] = lambda pod: pod and pod.metadata.resourceVersion  # noqa: E731
-        self.changes.append((version(old), version(new)))
+        self.changes.append(
+            (old.metadata.resourceVersion if old else None, new.metadata.resourceVersion if new else None)
+        )
 
     def told(self) -> Changes:
         told, self.changes = self.changes, []
