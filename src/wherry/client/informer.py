@@ -87,6 +87,11 @@ class Informer(Generic[T]):
         """Whether the first list has arrived."""
         return self._synced.is_set()
 
+    @property
+    def resource_version(self) -> int:
+        """How far it has read: writes of up to this revision are in it. 0 while it has to list (again)."""
+        return int(self._version or 0)
+
     async def wait_synced(self) -> None:
         """Wait for the first list."""
         await self._synced.wait()
