@@ -5,8 +5,9 @@ The ranges are in server/allocators.py.
 """
 
 from collections.abc import Callable
+from functools import partial
 
-from wherry.api.core_v1 import ClientIPConfig, Service, ServiceSpec, SessionAffinityConfig
+from wherry.api.core_v1 import ClientIPConfig, Service, ServicePort, ServiceSpec, SessionAffinityConfig
 from wherry.meta import names
 from wherry.meta.errors import (
     duplicate,
@@ -151,7 +152,7 @@ class ServiceStrategy(KindStrategy):
         for address in held:
             if address not in _addresses(spec):
                 self._addresses.release(address)
-                undo.append(lambda address=address: self._addresses.adopt(address))
+                undo.append(partial(self._addresses.adopt, address))
 
     def _take_address(self, service: Service, address: str) -> None:
         try:
@@ -184,7 +185,7 @@ class ServiceStrategy(KindStrategy):
                 self._take_port(new, "spec.healthCheckNodePort", spec.healthCheckNodePort, undo)
         for number in held - set(_node_ports(spec)):
             self._ports.release(number)
-            undo.append(lambda number=number: self._ports.adopt(number))
+            undo.append(partial(self._ports.adopt, number))
 
     def _next_port(self, ctx: RequestContext, undo: list[Callable[[], None]]) -> int:
         try:
@@ -207,8 +208,8 @@ def _is_kubernetes(service: Service) -> bool:
     return (service.metadata.namespace, service.metadata.name) == ("default", "kubernetes")
 
 
-def _twins(one: object, other: object) -> bool:
-    return one.port == other.port and one.protocol != other.protocol  # type: ignore[attr-defined]
+def _twins(one: ServicePort, other: ServicePort) -> bool:
+    return one.port == other.port and one.protocol != other.protocol
 
 
 def _addresses(spec: ServiceSpec) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which strategy serves which kind. Kinds with nothing of their own get the plain KindStrategy: metadata rules alone."""
+"""Which strategy serves which kind. A kind with nothing of its own gets the plain one: metadata rules alone."""
 
 from wherry.api.registry import RESOURCES
 from wherry.meta.resource import Resource
