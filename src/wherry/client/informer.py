@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import MsgspecError
 
+from wherry.aio.backoff import Backoff
 from wherry.client.client import Client, WatchEvent
 from wherry.client.transport import TransportError
 from wherry.client.workqueue import meta_key
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 BACKOFF_MIN_SECONDS = 0.8
 BACKOFF_MAX_SECONDS = 30.0
+"""With jitter, which lengthens each wait up to twofold."""
 BACKOFF_RESET_SECONDS = 120.0
 """A connection that lasted this long was a good one: the next failure starts from the shortest delay again."""
 WATCH_TIMEOUT_SECONDS = 300.0
@@ -126,7 +128,7 @@ class Informer(Generic[T]):
     async def run(self) -> None:
         """List and watch until cancelled; every failure is logged, waited out and tried again."""
         clock = self._client.clock
-        failures = 0
+        backoff = Backoff(self._client.entropy, BACKOFF_MIN_SECONDS, BACKOFF_MAX_SECONDS / 2, jitter=1.0)
         while True:
             started = clock.monotonic()
             self._progressed = False
@@ -144,16 +146,11 @@ class Informer(Generic[T]):
                 log.warning("informer of %s: %s", self.name, error)
             else:
                 if self._progressed or clock.monotonic() - started >= SHORT_WATCH_SECONDS:
-                    failures = 0
+                    backoff.reset()
                     continue
             if clock.monotonic() - started >= BACKOFF_RESET_SECONDS:
-                failures = 0
-            await clock.sleep(self._delay_seconds(failures))
-            failures += 1
-
-    def _delay_seconds(self, failures: int) -> float:
-        base = min(BACKOFF_MIN_SECONDS * 2.0 ** min(failures, 16), BACKOFF_MAX_SECONDS / 2)
-        return base * self._client.entropy.uniform(1.0, 2.0)
+                backoff.reset()
+            await clock.sleep(backoff.next_seconds())
 
     async def _list(self) -> None:
         version = "" if self._listed_before else "0"  # "0": any state the server has in memory will do to begin with

@@ -36,6 +36,7 @@ Labels = Mapping[str, str]
 Amounts = Mapping[str, str | int]
 
 IMAGE = "registry.test/app:1"
+ROOM: Amounts = {"cpu": 4, "memory": "8Gi", "pods": 110, "ephemeral-storage": "100Gi"}
 
 
 def metadata(name: str, namespace: str | None = None, labels: Labels | None = None) -> ObjectMeta:
@@ -115,7 +116,7 @@ def node(
     address: str = "192.0.2.1",
 ) -> Node:
     """A node with 4 CPUs, 8 GiB and room for 110 pods; its hostname label is its name."""
-    room = quantities({"cpu": 4, "memory": "8Gi", "pods": 110, "ephemeral-storage": "100Gi"} | dict(capacity or {}))
+    room = quantities(ROOM) | quantities(capacity)
     return Node(
         metadata=metadata(name, labels={"kubernetes.io/hostname": name} | dict(labels or {})),
         spec=NodeSpec(taints=list(taints)),
