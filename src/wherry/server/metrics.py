@@ -60,7 +60,7 @@ class Metrics:
 
         registry = CollectorRegistry()
         for collector in (self, PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
-            registry.register(collector)  # type: ignore[arg-type]
+            registry.register(collector)
         return generate_latest(registry)
 
     def collect(self) -> Iterable[Any]:

@@ -166,9 +166,8 @@ def _upgrade(request: Request, target: Target, path: str) -> Response:
 
     from wherry.server.pipe import handshake, splice
 
-    head = handshake(request.method, path, target.endpoint.authority, request.headers)
-
     async def upgrade(raw: web.BaseRequest) -> web.StreamResponse:
+        head = handshake(raw.method, path, target.endpoint.authority, raw.headers)
         try:
             return await splice(raw, target.endpoint.host, target.endpoint.port, target.context, head, None)
         except OSError as error:

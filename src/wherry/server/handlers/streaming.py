@@ -135,9 +135,8 @@ def upgrade_to_kubelet(request: Request, kubelets: Kubelets, endpoint: Endpoint,
 
     from wherry.server.pipe import handshake, splice
 
-    head = handshake(request.method, target, endpoint.authority, request.headers)
-
     async def upgrade(raw: web.BaseRequest) -> web.StreamResponse:
+        head = handshake(raw.method, target, endpoint.authority, raw.headers)
         try:
             return await splice(raw, endpoint.host, endpoint.port, kubelets.context, head, None)
         except OSError as error:

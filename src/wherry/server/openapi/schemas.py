@@ -115,11 +115,12 @@ class Schemas:
 
         name = custom_name(resource)
         if name not in self.made:
-            made = dict(schema) if schema else {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+            made: Schema = dict(schema) if schema else {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+            properties: Schema = made.get("properties") or {}
             made["properties"] = {
                 "apiVersion": {"type": "string"},
                 "kind": {"type": "string"},
-                **made.get("properties", {}),
+                **properties,
                 "metadata": self._reference(self.refer(ObjectMeta)),
             }
             made[_GVK] = [{"group": resource.group, "kind": resource.kind, "version": resource.version}]

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from wherry.meta.object import KubernetesObject
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Any)
 
 
 class StandingClock:
@@ -31,10 +31,11 @@ class ObjectCaches:
         self.objects: list[Any] = list(objects)
 
     def get(self, kind: type[T], namespace: str | None, name: str) -> T | None:
+        item: Any
         for item in self.objects:
-            if type(item) is kind and item.metadata.name == name and (item.metadata.namespace or None) == namespace:
-                return item  # type: ignore[no-any-return]
+            if isinstance(item, kind) and item.metadata.name == name and (item.metadata.namespace or None) == namespace:
+                return item
         return None
 
     def list(self, kind: type[T], namespace: str | None = None) -> list[T]:
-        return [o for o in self.objects if type(o) is kind and namespace in (None, o.metadata.namespace)]
+        return [o for o in self.objects if isinstance(o, kind) and namespace in (None, o.metadata.namespace)]

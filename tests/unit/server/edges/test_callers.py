@@ -1,0 +1,177 @@
+"""Certificates, static tokens, impersonation, and what grants may grant."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from tests.unit.server.edges.certificates import name_of, self_signed
+from tests.unit.server.edges.worlds import ObjectCaches, StandingClock
+from wherry.aio.entropy import Entropy
+from wherry.api.rbac_v1 import ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject
+from wherry.api.registry import resource_for
+from wherry.meta.errors import StatusError
+from wherry.meta.object import ObjectMeta
+from wherry.server.admission.plugin import Attributes
+from wherry.server.authn.static_tokens import StaticTokens
+from wherry.server.authn.x509 import X509Authenticator
+from wherry.server.filters.authentication import AuthenticationFilter
+from wherry.server.filters.impersonation import ImpersonationFilter
+from wherry.server.http import Request, UserInfo
+from wherry.server.rbac import bootstrap
+from wherry.server.rbac.authorizer import Masters, RbacAuthorizer, Union
+from wherry.server.rbac.escalation import EscalationCheck
+from wherry.server.strategies.strategy import RequestContext
+
+CLOCK = StandingClock()
+
+
+def certificate(common_name: str, *groups: str, days: int = 1) -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    start = datetime(2025, 12, 31, 12, tzinfo=UTC)
+    return self_signed(name_of(common_name, *groups), key, start, days).public_bytes(Encoding.DER)
+
+
+def identify(request: Request, tokens: StaticTokens | None = None) -> UserInfo:
+    filtering = AuthenticationFilter(CLOCK, [X509Authenticator(CLOCK)], [tokens] if tokens else [])
+    filtering.apply(request)
+    assert request.user is not None
+    return request.user
+
+
+def test_a_certificate_names_user_and_groups() -> None:
+    user = identify(Request("GET", "/", peer_certificate=certificate("ann", "dev", "ops")))
+    assert (user.name, user.groups) == ("ann", ["dev", "ops", "system:authenticated"])
+    assert user.extra["authentication.kubernetes.io/credential-id"][0].startswith("X509SHA256=")
+
+
+def test_nobody_is_anonymous() -> None:
+    user = identify(Request("GET", "/"))
+    assert (user.name, user.groups) == ("system:anonymous", ["system:unauthenticated"])
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request("GET", "/", peer_certificate=certificate("ann", days=0)),
+        Request("GET", "/", headers={"authorization": "Bearer nonsense"}),
+        Request("GET", "/", headers={"sec-websocket-protocol": "base64url.bearer.authorization.k8s.io.bm9wZQ"}),
+    ],
+    ids=["expired certificate", "unknown token", "unknown websocket token"],
+)
+def test_broken_credentials_are_unauthorized(request_: Request) -> None:
+    with pytest.raises(StatusError) as caught:
+        identify(request_)
+    assert caught.value.status() == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "Unauthorized",
+        "reason": "Unauthorized",
+        "code": 401,
+    }
+
+
+def test_a_token_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text('secret,ann,7,"dev,ops"\nother,bob,8\n')
+    tokens = StaticTokens.read(tmp_path / "tokens")
+    user = identify(Request("GET", "/", headers={"authorization": "Bearer secret"}), tokens)
+    assert (user.name, user.uid, user.groups) == ("ann", "7", ["dev", "ops", "system:authenticated"])
+    (tmp_path / "tokens").write_text("secret,ann\n")
+    with pytest.raises(ValueError, match="tokens:1"):
+        StaticTokens.read(tmp_path / "tokens")
+
+
+def rbac(*objects: ClusterRole | Role | ClusterRoleBinding | RoleBinding) -> RbacAuthorizer:
+    authorizer = RbacAuthorizer()
+    authorizer.load(ObjectCaches(*bootstrap.objects(), *objects))
+    return authorizer
+
+
+def granting(user: str, role: str, *rules: PolicyRule) -> list[ClusterRole | ClusterRoleBinding]:
+    binding = ClusterRoleBinding(
+        metadata=ObjectMeta(name=f"{user}-{role}"),
+        roleRef=RoleRef(apiGroup=bootstrap.GROUP, kind="ClusterRole", name=role),
+        subjects=[Subject(kind="User", name=user)],
+    )
+    return [ClusterRole(metadata=ObjectMeta(name=role), rules=list(rules)), binding] if rules else [binding]
+
+
+def test_impersonation_needs_the_verb_for_every_claim() -> None:
+    rule = PolicyRule(verbs=["impersonate"], apiGroups=[""], resources=["users"], resourceNames=["bob"])
+    apply = ImpersonationFilter(rbac(*granting("ann", "as-bob", rule))).apply
+
+    def claim(**headers: str) -> UserInfo | None:
+        named = {f"impersonate-{name}": value for name, value in headers.items()}
+        request = Request("GET", "/", headers=named, user=UserInfo("ann", groups=["system:authenticated"]))
+        apply(request)
+        return request.user
+
+    assert claim(user="bob") == UserInfo("bob", "", ["system:authenticated"], {})
+    for headers in ({"user": "eve"}, {"user": "bob", "group": "ops"}, {"user": "bob", "uid": "1"}):
+        with pytest.raises(StatusError) as caught:
+            claim(**headers)
+        assert caught.value.code == 403
+    assert caught.value.message == (
+        'uids.authentication.k8s.io "1" is forbidden: User "ann" cannot impersonate resource "uids" '
+        'in API group "authentication.k8s.io" at the cluster scope'
+    )
+    with pytest.raises(StatusError) as caught:
+        claim(group="ops")
+    assert caught.value.code == 400
+
+
+def write(
+    authorizer: RbacAuthorizer, obj: ClusterRole | Role | ClusterRoleBinding | RoleBinding, user: str
+) -> tuple[EscalationCheck, Attributes]:
+    check = EscalationCheck(Union(Masters(), authorizer), authorizer.index)
+    who = UserInfo(user, groups=["system:authenticated"])
+    ctx = RequestContext(who, CLOCK, Entropy(1), ObjectCaches())
+    namespace, name = obj.metadata.namespace or "", obj.metadata.name or ""
+    return check, Attributes("CREATE", resource_for(type(obj)), "", namespace, name, obj, None, who, False, {}, ctx)
+
+
+async def test_nobody_grants_what_they_do_not_hold() -> None:
+    holding = PolicyRule(verbs=["get", "list"], apiGroups=[""], resources=["pods"])
+    authorizer = rbac(*granting("ann", "pod-reader", holding))
+    good = Role(metadata=ObjectMeta(name="r", namespace="a"), rules=[holding])
+    check, attributes = write(authorizer, good, "ann")
+    await check.validate(attributes)
+    more = PolicyRule(verbs=["get", "delete", "create"], apiGroups=[""], resources=["pods"])
+    check, attributes = write(authorizer, Role(metadata=ObjectMeta(name="r", namespace="a"), rules=[more]), "ann")
+    with pytest.raises(StatusError) as caught:
+        await check.validate(attributes)
+    assert caught.value.message == (
+        'roles.rbac.authorization.k8s.io "r" is forbidden: user "ann" (groups=["system:authenticated"]) is attempting '
+        'to grant RBAC permissions not currently held:\n{APIGroups:[""], Resources:["pods"], Verbs:["create" "delete"]}'
+    )
+
+
+async def test_binding_needs_the_rules_or_the_verb() -> None:
+    authorizer = rbac()
+    binding = RoleBinding(
+        metadata=ObjectMeta(name="b", namespace="a"),
+        roleRef=RoleRef(apiGroup=bootstrap.GROUP, kind="ClusterRole", name="view"),
+        subjects=[Subject(kind="User", name="bob")],
+    )
+    check, attributes = write(authorizer, binding, "ann")
+    with pytest.raises(StatusError) as caught:
+        await check.validate(attributes)
+    assert caught.value.code == 403
+    verb = PolicyRule(verbs=["bind"], apiGroups=[bootstrap.GROUP], resources=["clusterroles"], resourceNames=["view"])
+    for item in granting("ann", "binder", verb):
+        if isinstance(item, ClusterRole):
+            authorizer.role_changed(None, item)
+        else:
+            authorizer.binding_changed(None, item)
+    await check.validate(attributes)
+    binding.roleRef.name = "ghost"
+    with pytest.raises(StatusError) as caught:
+        await check.validate(attributes)
+    assert (caught.value.code, caught.value.message) == (
+        404,
+        'clusterroles.rbac.authorization.k8s.io "ghost" not found',
+    )
