@@ -15,6 +15,7 @@ import msgspec
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
 from wherry.api import registry
+from wherry.api.resources import RESOURCES, SUBRESOURCE_KINDS
 from wherry.client.transport import Response, Transport, status_error
 from wherry.meta import wire
 from wherry.meta.errors import StatusError, bad_request, quote
@@ -98,8 +99,7 @@ class Client:
         """Post `obj`; with `subresource` (and the parent's `name` and `resource`): a binding, an eviction, a token."""
         kind = type(obj)
         resource = resource or _resource_for(kind)
-        if subresource is None:
-            _identify(obj, resource)
+        _identify(obj, resource)
         path = path_of(resource, namespace or _metadata(obj, "namespace"), name if subresource else None, subresource)
         query: Query = {"dryRun": "All"} if dry_run else {}
         response = await self._send("POST", path, query=self._managed(query), body=wire.encode(obj))
@@ -111,8 +111,7 @@ class Client:
         """Replace the object; its resourceVersion, when set, must be the stored one (else 409 Conflict)."""
         kind = type(obj)
         resource = resource or _resource_for(kind)
-        if subresource in (None, "status"):
-            _identify(obj, resource)
+        _identify(obj, resource)
         path = path_of(resource, _metadata(obj, "namespace"), _metadata(obj, "name") or "", subresource)
         return self._one(kind, await self._send("PUT", path, query=self._managed({}), body=wire.encode(obj)))
 
@@ -134,7 +133,10 @@ class Client:
         resource: Resource | None = None,
     ) -> T:
         """Patch with plain dicts and lists (or Structs); `apply` creates what is missing and wants a field manager."""
-        path = path_of(resource or _resource_for(kind), namespace, name, subresource)
+        resource = resource or _resource_for(kind)
+        if patch_type == "apply":
+            _identify(patch, resource)
+        path = path_of(resource, namespace, name, subresource)
         query = self._managed({"fieldManager": field_manager} if field_manager else {})
         if force:
             query["force"] = "true"
@@ -279,6 +281,10 @@ class Client:
         return wire.decode(kind, response.body)
 
 
+_IDENTITIES = {item.type: (item.api_version, item.kind) for item in RESOURCES}
+_IDENTITIES |= {kind: identity for identity, kind in SUBRESOURCE_KINDS.items()}
+
+
 class _Kind(msgspec.Struct):
     kind: str = ""
 
@@ -362,9 +368,9 @@ def _metadata(obj: Any, name: str) -> str | None:
 
 
 def _identify(obj: Any, resource: Resource) -> None:
-    """Fill in the apiVersion and kind that the resource implies."""
+    """Fill in the apiVersion and kind of the object's type or, for run-time kinds, of the resource."""
     if isinstance(obj, dict):
         obj.setdefault("apiVersion", resource.api_version)
         obj.setdefault("kind", resource.kind)
     elif isinstance(obj, KubernetesObject) and not obj.kind and not isinstance(obj, PartialObjectMetadata):
-        obj.apiVersion, obj.kind = resource.api_version, resource.kind
+        obj.apiVersion, obj.kind = _IDENTITIES.get(type(obj)) or (resource.api_version, resource.kind)
