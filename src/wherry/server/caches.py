@@ -1,0 +1,245 @@
+"""The watch caches of every kind, filled by one task that follows the store's own watch over /registry/.
+
+Reads observe the caller's own writes: the store hands its watcher a commit before it wakes the writers, so the pump has
+run by the time a write returns; `wait_for` covers stores further away (a real etcd). Whoever wrote an object leaves its
+facts here (`expect`), so that the pump decodes nothing that this server itself encoded.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from wherry.aio.clock import Clock
+from wherry.api import registry as api
+from wherry.meta.errors import StatusError, timeout
+from wherry.meta.object import KubernetesObject
+from wherry.meta.resource import Resource
+from wherry.server.objects import Codec, labels_of
+from wherry.server.strategies.strategy import Strategy
+from wherry.server.watchcache import NO_FACTS, Entry, WatchCache
+from wherry.store.errors import CompactedError, SlowWatcherError, StoreClosedError
+from wherry.store.protocol import Event, KeyValue, Store, prefix_end
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+ROOT = b"/registry/"
+BOOKMARK_SECONDS = 60.0
+FRESH_WAIT_SECONDS = 3.0
+"""How long a read waits for a resourceVersion that is not there yet; kube-apiserver's own figure."""
+Facts = tuple[bytes, dict[str, str], dict[str, str]]
+
+
+class Caches:
+    """One WatchCache per stored kind. Implements the `Caches` that strategies and admission read."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._by_prefix: dict[bytes, WatchCache] = {}
+        self._strategies: dict[bytes, Strategy] = {}
+        self._by_kind: dict[type[Any], WatchCache] = {}
+        self._expected: dict[bytes, Facts] = {}
+        self.revision = 0
+        """Everything up to here is in the caches."""
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._pump: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # Which kinds there are
+
+    def add(self, resource: Resource, strategy: Strategy) -> WatchCache:
+        """Keep a kind, from what `load` (or `fill`) finds."""
+        prefix = resource.storage_prefix.encode()
+        cache = self._by_prefix[prefix] = WatchCache(Codec(resource), self.revision)
+        self._strategies[prefix] = strategy
+        if resource.type is not None:
+            self._by_kind[resource.type] = cache
+        return cache
+
+    async def fill(self, cache: WatchCache) -> None:
+        """Load the objects of a kind that was added while running."""
+        prefix = cache.codec.resource.storage_prefix.encode()
+        found = await self._store.range(prefix, prefix_end(prefix))
+        await self.wait_for(found.revision)
+        missing = [kv for kv in found.kvs if kv.key[len(prefix) :].decode() not in cache.entries]
+        cache.load([*cache.entries.values(), *(self._entry(prefix, kv) for kv in missing)], self.revision)
+
+    def remove(self, resource: Resource) -> None:
+        """Forget a kind and end its watches."""
+        prefix = resource.storage_prefix.encode()
+        cache = self._by_prefix.pop(prefix, None)
+        if cache is not None:
+            cache.close_watchers()
+
+    # Running
+
+    async def start(self) -> None:
+        """Load everything, then follow the store until `close`."""
+        watch = await self._load()
+        self._pump = asyncio.get_running_loop().create_task(self._follow(watch), name="watch cache")
+        self._arm_bookmarks()
+
+    async def close(self) -> None:
+        """Stop following, end every watch."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        for cache in self._by_prefix.values():
+            cache.close_watchers()
+
+    async def _load(self) -> Any:
+        found = await self._store.range(ROOT, prefix_end(ROOT))
+        watch = self._store.watch(ROOT, prefix_end(ROOT), start_revision=found.revision + 1, prev_kv=False, events_max=100_000)
+        entries: dict[bytes, list[Entry]] = {prefix: [] for prefix in self._by_prefix}
+        for kv in found.kvs:
+            prefix = self._prefix_of(kv.key)
+            if prefix in entries:
+                entries[prefix].append(self._entry(prefix, kv))
+        for prefix, cache in self._by_prefix.items():
+            cache.load(entries[prefix], found.revision)
+        self._advance(found.revision)
+        return watch
+
+    async def _follow(self, watch: Any) -> None:
+        while True:
+            try:
+                async with watch:
+                    async for events in watch:
+                        self._apply(events)
+                return
+            except StoreClosedError:
+                return
+            except (SlowWatcherError, CompactedError) as error:  # begin again; watchers list again
+                _log.warning("the watch cache fell behind the store and loads again: %s", error)
+                for cache in self._by_prefix.values():
+                    cache.close_watchers()
+                watch = await self._load()
+
+    def _apply(self, events: Sequence[Event]) -> None:
+        for event in events:
+            kv = event.kv
+            prefix = self._prefix_of(kv.key)
+            cache = self._by_prefix.get(prefix)
+            if cache is not None:
+                if event.kind == "put":
+                    cache.put(self._entry(prefix, kv))
+                else:
+                    cache.remove(kv.key[len(prefix) :].decode(), kv.mod_revision)
+        self._advance(events[-1].kv.mod_revision)
+
+    def _advance(self, revision: int) -> None:
+        self.revision = revision
+        if self._waiters:
+            for wanted, future in self._waiters:
+                if wanted <= revision and not future.done():
+                    future.set_result(None)
+            self._waiters = [item for item in self._waiters if not item[1].done()]
+
+    def _prefix_of(self, key: bytes) -> bytes:
+        end = key.find(b"/", len(ROOT)) + 1
+        prefix = key[:end]
+        if prefix in self._by_prefix:
+            return prefix
+        return key[: key.find(b"/", end) + 1]
+
+    def _entry(self, prefix: bytes, kv: KeyValue) -> Entry:
+        codec = self._by_prefix[prefix].codec
+        expected = self._expected.pop(kv.key, None) if self._expected else None
+        if expected is not None and expected[0] is kv.value:
+            _, found_labels, found_fields = expected
+        else:
+            found_labels = labels_of(kv.value)
+            found_fields = self._strategies[prefix].fields(codec.decode(kv.value)) if codec.resource.selectable_fields else NO_FACTS
+        key = kv.key[len(prefix) :].decode()
+        data = codec.splice(kv.value, kv.mod_revision)
+        return Entry(key, data, kv.mod_revision, found_labels or NO_FACTS, found_fields or NO_FACTS)
+
+    def _arm_bookmarks(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(BOOKMARK_SECONDS, self._bookmarks)
+
+    def _bookmarks(self) -> None:
+        for cache in self._by_prefix.values():
+            for watcher in cache.watchers():
+                watcher.bookmark(self.revision)
+        self._arm_bookmarks()
+
+    # Used by writers
+
+    def expect(self, key: bytes, data: bytes, labels: dict[str, str], fields: dict[str, str]) -> None:
+        """`data` is about to be written; these are its facts."""
+        self._expected[key] = (data, labels, fields)
+
+    def forget_expected(self, key: bytes) -> None:
+        """The write did not happen."""
+        self._expected.pop(key, None)
+
+    async def wait_for(self, revision: int) -> None:
+        """Return once the caches are at `revision`. Raises 504 when that does not come soon."""
+        if self.revision >= revision:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, future))
+        try:
+            async with asyncio.timeout(FRESH_WAIT_SECONDS):
+                await future
+        except TimeoutError as error:
+            raise too_large(revision, self.revision) from error
+
+    async def fresh(self) -> None:
+        """Return once the caches are as new as the store is now."""
+        await self.wait_for(self._store.revision)
+
+    # Read by rules
+
+    def cache(self, kind: type[Any]) -> WatchCache:
+        """The cache of a built-in kind."""
+        return self._by_kind[kind]
+
+    def get(self, kind: type[T], namespace: str | None, name: str) -> T | None:
+        """A fresh decoded copy, or None."""
+        cache = self._by_kind[kind]
+        entry = cache.get(namespace, name)
+        found: T | None = None if entry is None else cache.codec.decode(entry.data)
+        return found
+
+    def list(self, kind: type[T], namespace: str | None = None) -> list[T]:
+        """Fresh decoded copies of one namespace, or of all."""
+        cache = self._by_kind[kind]
+        return [cache.codec.decode(entry.data) for entry in self._of(cache, namespace)]
+
+    def _of(self, cache: WatchCache, namespace: str | None) -> Iterator[Entry]:
+        from wherry.server.watchcache import Selection
+
+        return cache.select(Selection(namespace or ""))
+
+    def on_change(self, kind: type[T], listener: Callable[[T | None, T | None], None]) -> None:
+        """Call `listener(old, new)` for each object there is (old None), then on each change, as it becomes visible."""
+        cache = self._by_kind[kind]
+        decode = cache.codec.decode
+
+        def changed(old: Entry | None, new: Entry | None) -> None:
+            listener(None if old is None else decode(old.data), None if new is None else decode(new.data))
+
+        for entry in list(cache.entries.values()):
+            changed(None, entry)
+        cache.listeners.append(changed)
+
+    def kinds(self) -> list[type[KubernetesObject]]:
+        """The built-in kinds that are kept."""
+        return list(self._by_kind)
+
+
+def too_large(revision: int, current: int) -> StatusError:
+    """504 for a resourceVersion that this server has not seen."""
+    error = timeout(f"Too large resource version: {revision}, current: {current}", 1)
+    error.details["causes"] = [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]
+    return error
+
+
+def stored_resource(resource: Resource) -> Resource:
+    """The record under which a kind is stored: its own, or that of its storage version."""
+    return api.resource(resource.storage_version, resource.kind) if resource.storage_version else resource
