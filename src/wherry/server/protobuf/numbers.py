@@ -1,0 +1,557 @@
+"""Field numbers of the built-in kinds in Kubernetes' protobuf encoding: one message a line.
+
+A line is a type (module and name in wherry.api) and its JSON field names in order of their numbers; a number before a
+name says where counting goes on. Marks: `*` a zero counts (a Go pointer), `~t` a Time, `~u` a MicroTime, `~b` bytes,
+`~j` JSON in a wrapper, `~d` a duration; `>Name` is another message whose fields JSON shows as if they were here.
+
+Source of the numbers: Kubernetes 1.36's API types. decode.py reads this.
+"""
+
+MESSAGES = """
+core_v1.Volume name >VolumeSource
+core_v1.VolumeSource hostPath emptyDir gcePersistentDisk awsElasticBlockStore gitRepo secret nfs iscsi glusterfs
+  persistentVolumeClaim rbd flexVolume cinder cephfs flocker downwardAPI fc azureFile configMap vsphereVolume quobyte
+  azureDisk photonPersistentDisk portworxVolume scaleIO projected storageos csi ephemeral image
+core_v1.PersistentVolumeClaimVolumeSource claimName readOnly
+core_v1.PersistentVolumeSource gcePersistentDisk awsElasticBlockStore hostPath glusterfs nfs rbd iscsi cinder cephfs
+  fc flocker flexVolume azureFile vsphereVolume quobyte azureDisk photonPersistentDisk portworxVolume scaleIO local
+  storageos csi
+core_v1.PersistentVolume metadata spec status
+core_v1.PersistentVolumeSpec capacity >PersistentVolumeSource accessModes claimRef persistentVolumeReclaimPolicy
+  storageClassName mountOptions volumeMode* nodeAffinity volumeAttributesClassName*
+core_v1.VolumeNodeAffinity required
+core_v1.PersistentVolumeStatus phase message reason lastPhaseTransitionTime~t
+core_v1.PersistentVolumeClaim metadata spec status
+core_v1.PersistentVolumeClaimSpec accessModes resources volumeName selector storageClassName* volumeMode* dataSource
+  dataSourceRef volumeAttributesClassName*
+core_v1.TypedObjectReference apiGroup* kind name namespace*
+core_v1.ModifyVolumeStatus targetVolumeAttributesClassName status
+core_v1.PersistentVolumeClaimCondition type status lastProbeTime~t lastTransitionTime~t reason message
+core_v1.PersistentVolumeClaimStatus phase accessModes capacity conditions allocatedResources 7
+  allocatedResourceStatuses currentVolumeAttributesClassName* modifyVolumeStatus
+core_v1.HostPathVolumeSource path type*
+core_v1.EmptyDirVolumeSource medium sizeLimit
+core_v1.GlusterfsVolumeSource endpoints path readOnly
+core_v1.GlusterfsPersistentVolumeSource endpoints path readOnly endpointsNamespace*
+core_v1.RBDVolumeSource monitors image fsType pool user keyring secretRef readOnly
+core_v1.RBDPersistentVolumeSource monitors image fsType pool user keyring secretRef readOnly
+core_v1.CinderVolumeSource volumeID fsType readOnly secretRef
+core_v1.CinderPersistentVolumeSource volumeID fsType readOnly secretRef
+core_v1.CephFSVolumeSource monitors path user secretFile secretRef readOnly
+core_v1.SecretReference name namespace
+core_v1.CephFSPersistentVolumeSource monitors path user secretFile secretRef readOnly
+core_v1.FlockerVolumeSource datasetName datasetUUID
+core_v1.GCEPersistentDiskVolumeSource pdName fsType partition readOnly
+core_v1.QuobyteVolumeSource registry volume readOnly user group tenant
+core_v1.FlexPersistentVolumeSource driver fsType secretRef readOnly options
+core_v1.FlexVolumeSource driver fsType secretRef readOnly options
+core_v1.AWSElasticBlockStoreVolumeSource volumeID fsType partition readOnly
+core_v1.GitRepoVolumeSource repository revision directory
+core_v1.SecretVolumeSource secretName items defaultMode* optional*
+core_v1.SecretProjection >LocalObjectReference items 4 optional*
+core_v1.NFSVolumeSource server path readOnly
+core_v1.ISCSIVolumeSource targetPortal iqn lun iscsiInterface fsType readOnly portals chapAuthDiscovery 10 secretRef
+  chapAuthSession initiatorName*
+core_v1.ISCSIPersistentVolumeSource targetPortal iqn lun iscsiInterface fsType readOnly portals chapAuthDiscovery 10
+  secretRef chapAuthSession initiatorName*
+core_v1.FCVolumeSource targetWWNs lun* fsType readOnly wwids
+core_v1.AzureFileVolumeSource secretName shareName readOnly
+core_v1.AzureFilePersistentVolumeSource secretName shareName readOnly secretNamespace*
+core_v1.VsphereVirtualDiskVolumeSource volumePath fsType storagePolicyName storagePolicyID
+core_v1.PhotonPersistentDiskVolumeSource pdID fsType
+core_v1.AzureDiskVolumeSource diskName diskURI cachingMode* fsType* readOnly* kind*
+core_v1.PortworxVolumeSource volumeID fsType readOnly
+core_v1.ScaleIOVolumeSource gateway system secretRef sslEnabled protectionDomain storagePool storageMode volumeName
+  fsType readOnly
+core_v1.ScaleIOPersistentVolumeSource gateway system secretRef sslEnabled protectionDomain storagePool storageMode
+  volumeName fsType readOnly
+core_v1.StorageOSVolumeSource volumeName volumeNamespace fsType readOnly secretRef
+core_v1.StorageOSPersistentVolumeSource volumeName volumeNamespace fsType readOnly secretRef
+core_v1.ConfigMapVolumeSource >LocalObjectReference items defaultMode* optional*
+core_v1.ConfigMapProjection >LocalObjectReference items 4 optional*
+core_v1.ServiceAccountTokenProjection audience expirationSeconds* path
+core_v1.ClusterTrustBundleProjection name* signerName* labelSelector path optional*
+core_v1.PodCertificateProjection signerName keyType maxExpirationSeconds* credentialBundlePath keyPath
+  certificateChainPath userAnnotations
+core_v1.ProjectedVolumeSource sources defaultMode*
+core_v1.VolumeProjection secret downwardAPI configMap serviceAccountToken clusterTrustBundle podCertificate
+core_v1.KeyToPath key path mode*
+core_v1.LocalVolumeSource path fsType*
+core_v1.CSIPersistentVolumeSource driver volumeHandle readOnly fsType volumeAttributes controllerPublishSecretRef
+  nodeStageSecretRef nodePublishSecretRef controllerExpandSecretRef nodeExpandSecretRef
+core_v1.CSIVolumeSource driver readOnly* fsType* volumeAttributes nodePublishSecretRef
+core_v1.EphemeralVolumeSource volumeClaimTemplate
+core_v1.PersistentVolumeClaimTemplate metadata spec
+core_v1.ContainerPort name hostPort containerPort protocol hostIP
+core_v1.VolumeMount name readOnly mountPath subPath mountPropagation* subPathExpr recursiveReadOnly*
+core_v1.VolumeDevice name devicePath
+core_v1.EnvVar name value valueFrom
+core_v1.EnvVarSource fieldRef resourceFieldRef configMapKeyRef secretKeyRef fileKeyRef
+core_v1.FileKeySelector volumeName path key optional*
+core_v1.ObjectFieldSelector apiVersion fieldPath
+core_v1.ResourceFieldSelector containerName resource divisor
+core_v1.ConfigMapKeySelector >LocalObjectReference key optional*
+core_v1.SecretKeySelector >LocalObjectReference key optional*
+core_v1.EnvFromSource prefix configMapRef secretRef
+core_v1.ConfigMapEnvSource >LocalObjectReference optional*
+core_v1.SecretEnvSource >LocalObjectReference optional*
+core_v1.HTTPHeader name value
+core_v1.HTTPGetAction path port host scheme httpHeaders
+core_v1.TCPSocketAction port host
+core_v1.GRPCAction port service*
+core_v1.ExecAction command
+core_v1.SleepAction seconds
+core_v1.Probe >ProbeHandler initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold
+  terminationGracePeriodSeconds*
+core_v1.ContainerResizePolicy resourceName restartPolicy
+core_v1.Capabilities add drop
+core_v1.ResourceRequirements limits requests claims
+core_v1.VolumeResourceRequirements limits requests
+core_v1.ResourceClaim name request
+core_v1.Container name image command args workingDir ports env resources volumeMounts livenessProbe readinessProbe
+  lifecycle terminationMessagePath imagePullPolicy securityContext stdin stdinOnce tty envFrom
+  terminationMessagePolicy volumeDevices startupProbe resizePolicy restartPolicy* restartPolicyRules
+core_v1.ProbeHandler exec httpGet tcpSocket grpc
+core_v1.LifecycleHandler exec httpGet tcpSocket sleep
+core_v1.Lifecycle postStart preStop stopSignal*
+core_v1.ContainerStateWaiting reason message
+core_v1.ContainerStateRunning startedAt~t
+core_v1.ContainerStateTerminated exitCode signal reason message startedAt~t finishedAt~t containerID
+core_v1.ContainerState waiting running terminated
+core_v1.ContainerStatus name state lastState ready restartCount image imageID containerID started* allocatedResources
+  resources volumeMounts user allocatedResourcesStatus stopSignal*
+core_v1.ResourceStatus name resources
+core_v1.ResourceHealth resourceID health 6 message*
+core_v1.ContainerUser linux
+core_v1.LinuxContainerUser uid gid supplementalGroups
+core_v1.PodCondition type status lastProbeTime~t lastTransitionTime~t reason message observedGeneration
+core_v1.VolumeMountStatus name mountPath readOnly recursiveReadOnly* volumeStatus
+core_v1.VolumeStatus image
+core_v1.ImageVolumeStatus imageRef
+core_v1.ContainerRestartRule action exitCodes
+core_v1.ContainerRestartRuleOnExitCodes operator values
+core_v1.NodeSelector nodeSelectorTerms
+core_v1.NodeSelectorTerm matchExpressions matchFields
+core_v1.NodeSelectorRequirement key operator values
+core_v1.TopologySelectorTerm matchLabelExpressions
+core_v1.TopologySelectorLabelRequirement key values
+core_v1.Affinity nodeAffinity podAffinity podAntiAffinity
+core_v1.PodAffinity requiredDuringSchedulingIgnoredDuringExecution preferredDuringSchedulingIgnoredDuringExecution
+core_v1.PodAntiAffinity requiredDuringSchedulingIgnoredDuringExecution preferredDuringSchedulingIgnoredDuringExecution
+core_v1.WeightedPodAffinityTerm weight podAffinityTerm
+core_v1.PodAffinityTerm labelSelector namespaces topologyKey namespaceSelector matchLabelKeys mismatchLabelKeys
+core_v1.NodeAffinity requiredDuringSchedulingIgnoredDuringExecution preferredDuringSchedulingIgnoredDuringExecution
+core_v1.PreferredSchedulingTerm weight preference
+core_v1.Taint key value effect timeAdded~t
+core_v1.Toleration key operator value effect tolerationSeconds*
+core_v1.PodReadinessGate conditionType
+core_v1.PodSpec volumes containers restartPolicy terminationGracePeriodSeconds* activeDeadlineSeconds* dnsPolicy
+  nodeSelector serviceAccountName serviceAccount nodeName hostNetwork hostPID hostIPC securityContext imagePullSecrets
+  hostname subdomain affinity schedulerName initContainers automountServiceAccountToken* tolerations hostAliases
+  priorityClassName priority* dnsConfig shareProcessNamespace* readinessGates runtimeClassName* enableServiceLinks*
+  preemptionPolicy* overhead topologySpreadConstraints ephemeralContainers setHostnameAsFQDN* os hostUsers*
+  schedulingGates resourceClaims resources hostnameOverride* 43 schedulingGroup
+core_v1.PodResourceClaim name 3 resourceClaimName* resourceClaimTemplateName*
+core_v1.PodResourceClaimStatus name resourceClaimName*
+core_v1.PodExtendedResourceClaimStatus requestMappings resourceClaimName
+core_v1.ContainerExtendedResourceRequest containerName resourceName requestName
+core_v1.PodOS name
+core_v1.PodSchedulingGate name
+core_v1.PodSchedulingGroup podGroupName*
+core_v1.TopologySpreadConstraint maxSkew topologyKey whenUnsatisfiable labelSelector minDomains* nodeAffinityPolicy*
+  nodeTaintsPolicy* matchLabelKeys
+core_v1.HostAlias ip hostnames
+core_v1.PodSecurityContext seLinuxOptions runAsUser* runAsNonRoot* supplementalGroups fsGroup* runAsGroup* sysctls
+  windowsOptions fsGroupChangePolicy* seccompProfile appArmorProfile supplementalGroupsPolicy* seLinuxChangePolicy*
+core_v1.SeccompProfile type localhostProfile*
+core_v1.AppArmorProfile type localhostProfile*
+core_v1.PodDNSConfig nameservers searches options
+core_v1.PodDNSConfigOption name value*
+core_v1.PodIP ip
+core_v1.HostIP ip
+core_v1.EphemeralContainerCommon name image command args workingDir ports env resources volumeMounts livenessProbe
+  readinessProbe lifecycle terminationMessagePath imagePullPolicy securityContext stdin stdinOnce tty envFrom
+  terminationMessagePolicy volumeDevices startupProbe resizePolicy restartPolicy* restartPolicyRules
+core_v1.EphemeralContainer >EphemeralContainerCommon targetContainerName
+core_v1.PodStatus phase conditions message reason hostIP podIP startTime~t containerStatuses qosClass
+  initContainerStatuses nominatedNodeName podIPs ephemeralContainerStatuses resize resourceClaimStatuses hostIPs
+  observedGeneration extendedResourceClaimStatus allocatedResources resources nodeAllocatableResourceClaimStatuses
+core_v1.Pod metadata spec status
+core_v1.PodTemplateSpec metadata spec
+core_v1.PodTemplate metadata template
+core_v1.ReplicationControllerSpec replicas* selector template minReadySeconds
+core_v1.ReplicationControllerStatus replicas fullyLabeledReplicas observedGeneration readyReplicas availableReplicas
+  conditions
+core_v1.ReplicationControllerCondition type status lastTransitionTime~t reason message
+core_v1.ReplicationController metadata spec status
+core_v1.SessionAffinityConfig clientIP
+core_v1.ClientIPConfig timeoutSeconds*
+core_v1.ServiceStatus loadBalancer conditions
+core_v1.LoadBalancerStatus ingress
+core_v1.LoadBalancerIngress ip hostname ipMode* ports
+core_v1.ServiceSpec ports selector clusterIP type externalIPs 7 sessionAffinity loadBalancerIP
+  loadBalancerSourceRanges externalName externalTrafficPolicy healthCheckNodePort publishNotReadyAddresses
+  sessionAffinityConfig 17 ipFamilyPolicy* clusterIPs ipFamilies allocateLoadBalancerNodePorts* loadBalancerClass*
+  internalTrafficPolicy* trafficDistribution*
+core_v1.ServicePort name protocol port targetPort nodePort appProtocol*
+core_v1.Service metadata spec status
+core_v1.ServiceAccount metadata secrets imagePullSecrets automountServiceAccountToken*
+core_v1.Endpoints metadata subsets
+core_v1.EndpointSubset addresses notReadyAddresses ports
+core_v1.EndpointAddress ip targetRef hostname nodeName*
+core_v1.EndpointPort name port protocol appProtocol*
+core_v1.NodeSpec podCIDR externalID providerID unschedulable taints configSource podCIDRs
+core_v1.NodeConfigSource 2 configMap
+core_v1.ConfigMapNodeConfigSource namespace name uid resourceVersion kubeletConfigKey
+core_v1.DaemonEndpoint Port
+core_v1.NodeDaemonEndpoints kubeletEndpoint
+core_v1.NodeRuntimeHandlerFeatures recursiveReadOnlyMounts* userNamespaces*
+core_v1.NodeRuntimeHandler name features
+core_v1.NodeFeatures supplementalGroupsPolicy*
+core_v1.NodeSystemInfo machineID systemUUID bootID kernelVersion osImage containerRuntimeVersion kubeletVersion
+  kubeProxyVersion operatingSystem architecture swap
+core_v1.NodeSwapStatus capacity*
+core_v1.NodeConfigStatus assigned active lastKnownGood error
+core_v1.NodeStatus capacity allocatable phase conditions addresses daemonEndpoints nodeInfo images volumesInUse
+  volumesAttached config runtimeHandlers features declaredFeatures
+core_v1.AttachedVolume name devicePath
+core_v1.ContainerImage names sizeBytes
+core_v1.NodeCondition type status lastHeartbeatTime~t lastTransitionTime~t reason message
+core_v1.NodeAddress type address
+core_v1.Node metadata spec status
+core_v1.NamespaceSpec finalizers
+core_v1.NamespaceStatus phase conditions
+core_v1.NamespaceCondition type status 4 lastTransitionTime~t reason message
+core_v1.Namespace metadata spec status
+core_v1.Binding metadata target
+core_v1.ObjectReference kind namespace name uid apiVersion resourceVersion fieldPath
+core_v1.LocalObjectReference name
+core_v1.TypedLocalObjectReference apiGroup* kind name
+core_v1.EventSource component host
+core_v1.Event metadata involvedObject reason message source firstTimestamp~t lastTimestamp~t count type eventTime~u
+  series action related reportingComponent reportingInstance
+core_v1.EventSeries count lastObservedTime~u
+core_v1.LimitRangeItem type max min default defaultRequest maxLimitRequestRatio
+core_v1.LimitRangeSpec limits
+core_v1.LimitRange metadata spec
+core_v1.ResourceQuotaSpec hard scopes scopeSelector
+core_v1.ScopeSelector matchExpressions
+core_v1.ScopedResourceSelectorRequirement scopeName operator values
+core_v1.ResourceQuotaStatus hard used
+core_v1.ResourceQuota metadata spec status
+core_v1.Secret metadata data~b type stringData immutable*
+core_v1.ConfigMap metadata data binaryData~b immutable*
+core_v1.ComponentCondition type status message error
+core_v1.ComponentStatus metadata conditions
+core_v1.DownwardAPIVolumeSource items defaultMode*
+core_v1.DownwardAPIVolumeFile path fieldRef resourceFieldRef mode*
+core_v1.DownwardAPIProjection items
+core_v1.SecurityContext capabilities privileged* seLinuxOptions runAsUser* runAsNonRoot* readOnlyRootFilesystem*
+  allowPrivilegeEscalation* runAsGroup* procMount* windowsOptions seccompProfile appArmorProfile
+core_v1.SELinuxOptions user role type level
+core_v1.WindowsSecurityContextOptions gmsaCredentialSpecName* gmsaCredentialSpec* runAsUserName* hostProcess*
+core_v1.Sysctl name value
+core_v1.PortStatus port protocol error*
+core_v1.ImageVolumeSource reference pullPolicy
+core_v1.NodeAllocatableResourceClaimStatus resourceClaimName containers resources
+apps_v1.StatefulSet metadata spec status
+apps_v1.StatefulSetUpdateStrategy type rollingUpdate
+apps_v1.RollingUpdateStatefulSetStrategy partition* maxUnavailable
+apps_v1.StatefulSetPersistentVolumeClaimRetentionPolicy whenDeleted whenScaled
+apps_v1.StatefulSetOrdinals start
+apps_v1.StatefulSetSpec replicas* selector template volumeClaimTemplates serviceName podManagementPolicy
+  updateStrategy revisionHistoryLimit* minReadySeconds persistentVolumeClaimRetentionPolicy ordinals
+apps_v1.StatefulSetStatus observedGeneration replicas readyReplicas currentReplicas updatedReplicas currentRevision
+  updateRevision 9 collisionCount* conditions availableReplicas
+apps_v1.StatefulSetCondition type status lastTransitionTime~t reason message
+apps_v1.Deployment metadata spec status
+apps_v1.DeploymentSpec replicas* selector template strategy minReadySeconds revisionHistoryLimit* paused 9
+  progressDeadlineSeconds*
+apps_v1.DeploymentStrategy type rollingUpdate
+apps_v1.RollingUpdateDeployment maxUnavailable maxSurge
+apps_v1.DeploymentStatus observedGeneration replicas updatedReplicas availableReplicas unavailableReplicas conditions
+  readyReplicas collisionCount* terminatingReplicas*
+apps_v1.DeploymentCondition type status 4 reason message lastUpdateTime~t lastTransitionTime~t
+apps_v1.DaemonSetUpdateStrategy type rollingUpdate
+apps_v1.RollingUpdateDaemonSet maxUnavailable maxSurge
+apps_v1.DaemonSetSpec selector template updateStrategy minReadySeconds 6 revisionHistoryLimit*
+apps_v1.DaemonSetStatus currentNumberScheduled numberMisscheduled desiredNumberScheduled numberReady
+  observedGeneration updatedNumberScheduled numberAvailable numberUnavailable collisionCount* conditions
+apps_v1.DaemonSetCondition type status lastTransitionTime~t reason message
+apps_v1.DaemonSet metadata spec status
+apps_v1.ReplicaSet metadata spec status
+apps_v1.ReplicaSetSpec replicas* selector template minReadySeconds
+apps_v1.ReplicaSetStatus replicas fullyLabeledReplicas observedGeneration readyReplicas availableReplicas conditions
+  terminatingReplicas*
+apps_v1.ReplicaSetCondition type status lastTransitionTime~t reason message
+apps_v1.ControllerRevision metadata data~j revision
+batch_v1.Job metadata spec status
+batch_v1.PodFailurePolicyOnExitCodesRequirement containerName* operator values
+batch_v1.PodFailurePolicyOnPodConditionsPattern type status
+batch_v1.PodFailurePolicyRule action onExitCodes onPodConditions
+batch_v1.PodFailurePolicy rules
+batch_v1.SuccessPolicy rules
+batch_v1.SuccessPolicyRule succeededIndexes* succeededCount*
+batch_v1.JobSpec parallelism* completions* activeDeadlineSeconds* selector manualSelector* template backoffLimit*
+  ttlSecondsAfterFinished* completionMode* suspend* podFailurePolicy backoffLimitPerIndex* maxFailedIndexes*
+  podReplacementPolicy* managedBy* successPolicy
+batch_v1.JobStatus conditions startTime~t completionTime~t active succeeded failed completedIndexes
+  uncountedTerminatedPods ready* failedIndexes* terminating*
+batch_v1.UncountedTerminatedPods succeeded failed
+batch_v1.JobCondition type status lastProbeTime~t lastTransitionTime~t reason message
+batch_v1.JobTemplateSpec metadata spec
+batch_v1.CronJob metadata spec status
+batch_v1.CronJobSpec schedule startingDeadlineSeconds* concurrencyPolicy suspend* jobTemplate
+  successfulJobsHistoryLimit* failedJobsHistoryLimit* timeZone*
+batch_v1.CronJobStatus active 4 lastScheduleTime~t lastSuccessfulTime~t
+autoscaling_v1.CrossVersionObjectReference kind name apiVersion
+autoscaling_v1.HorizontalPodAutoscalerSpec scaleTargetRef minReplicas* maxReplicas targetCPUUtilizationPercentage*
+autoscaling_v1.HorizontalPodAutoscalerStatus observedGeneration* lastScaleTime~t currentReplicas desiredReplicas
+  currentCPUUtilizationPercentage*
+autoscaling_v1.HorizontalPodAutoscaler metadata spec status
+autoscaling_v1.Scale metadata spec status
+autoscaling_v1.ScaleSpec replicas
+autoscaling_v1.ScaleStatus replicas selector
+autoscaling_v2.HorizontalPodAutoscaler metadata spec status
+autoscaling_v2.HorizontalPodAutoscalerSpec scaleTargetRef minReplicas* maxReplicas metrics behavior
+autoscaling_v2.CrossVersionObjectReference kind name apiVersion
+autoscaling_v2.MetricSpec type object pods resource external 7 containerResource
+autoscaling_v2.HorizontalPodAutoscalerBehavior scaleUp scaleDown
+autoscaling_v2.HPAScalingRules selectPolicy* policies stabilizationWindowSeconds* tolerance
+autoscaling_v2.HPAScalingPolicy type value periodSeconds
+autoscaling_v2.ObjectMetricSource describedObject target metric
+autoscaling_v2.PodsMetricSource metric target
+autoscaling_v2.ResourceMetricSource name target
+autoscaling_v2.ContainerResourceMetricSource name target container
+autoscaling_v2.ExternalMetricSource metric target
+autoscaling_v2.MetricIdentifier name selector
+autoscaling_v2.MetricTarget type value averageValue averageUtilization*
+autoscaling_v2.HorizontalPodAutoscalerStatus observedGeneration* lastScaleTime~t currentReplicas desiredReplicas
+  currentMetrics conditions
+autoscaling_v2.HorizontalPodAutoscalerCondition type status lastTransitionTime~t reason message
+autoscaling_v2.MetricStatus type object pods resource external 7 containerResource
+autoscaling_v2.ObjectMetricStatus metric current describedObject
+autoscaling_v2.PodsMetricStatus metric current
+autoscaling_v2.ResourceMetricStatus name current
+autoscaling_v2.ContainerResourceMetricStatus name current container
+autoscaling_v2.ExternalMetricStatus metric current
+autoscaling_v2.MetricValueStatus value averageValue averageUtilization*
+policy_v1.PodDisruptionBudgetSpec minAvailable selector maxUnavailable unhealthyPodEvictionPolicy*
+policy_v1.PodDisruptionBudgetStatus observedGeneration disruptedPods disruptionsAllowed currentHealthy desiredHealthy
+  expectedPods conditions
+policy_v1.PodDisruptionBudget metadata spec status
+policy_v1.Eviction metadata deleteOptions
+rbac_v1.PolicyRule verbs apiGroups resources resourceNames nonResourceURLs
+rbac_v1.Subject kind apiGroup name namespace
+rbac_v1.RoleRef apiGroup kind name
+rbac_v1.Role metadata rules
+rbac_v1.RoleBinding metadata subjects roleRef
+rbac_v1.ClusterRole metadata rules aggregationRule
+rbac_v1.AggregationRule clusterRoleSelectors
+rbac_v1.ClusterRoleBinding metadata subjects roleRef
+networking_v1.NetworkPolicy metadata spec
+networking_v1.NetworkPolicySpec podSelector ingress egress policyTypes
+networking_v1.NetworkPolicyIngressRule ports from
+networking_v1.NetworkPolicyEgressRule ports to
+networking_v1.NetworkPolicyPort protocol* port endPort*
+networking_v1.IPBlock cidr except
+networking_v1.NetworkPolicyPeer podSelector namespaceSelector ipBlock
+networking_v1.Ingress metadata spec status
+networking_v1.IngressSpec defaultBackend tls rules ingressClassName*
+networking_v1.IngressTLS hosts secretName
+networking_v1.IngressStatus loadBalancer
+networking_v1.IngressLoadBalancerStatus ingress
+networking_v1.IngressLoadBalancerIngress ip hostname 4 ports
+networking_v1.IngressPortStatus port protocol error*
+networking_v1.IngressRule host >IngressRuleValue
+networking_v1.IngressRuleValue http
+networking_v1.HTTPIngressRuleValue paths
+networking_v1.HTTPIngressPath path backend pathType*
+networking_v1.IngressBackend 3 resource service
+networking_v1.IngressServiceBackend name port
+networking_v1.ServiceBackendPort name number
+networking_v1.IngressClass metadata spec
+networking_v1.IngressClassSpec controller parameters
+networking_v1.IngressClassParametersReference apiGroup* kind name scope* namespace*
+networking_v1.IPAddress metadata spec
+networking_v1.IPAddressSpec parentRef
+networking_v1.ParentReference group resource namespace name
+networking_v1.ServiceCIDR metadata spec status
+networking_v1.ServiceCIDRSpec cidrs
+networking_v1.ServiceCIDRStatus conditions
+authentication_v1.TokenReview metadata spec status
+authentication_v1.TokenReviewSpec token audiences
+authentication_v1.TokenReviewStatus authenticated user error audiences
+authentication_v1.UserInfo username uid groups extra
+authentication_v1.TokenRequest metadata spec status
+authentication_v1.TokenRequestSpec audiences 3 boundObjectRef expirationSeconds*
+authentication_v1.TokenRequestStatus token expirationTimestamp~t
+authentication_v1.BoundObjectReference kind apiVersion name uid
+authentication_v1.SelfSubjectReview metadata status
+authentication_v1.SelfSubjectReviewStatus userInfo
+authorization_v1.SubjectAccessReview metadata spec status
+authorization_v1.SelfSubjectAccessReview metadata spec status
+authorization_v1.LocalSubjectAccessReview metadata spec status
+authorization_v1.ResourceAttributes namespace verb group version resource subresource name fieldSelector labelSelector
+authorization_v1.LabelSelectorAttributes rawSelector requirements
+authorization_v1.FieldSelectorAttributes rawSelector requirements
+authorization_v1.NonResourceAttributes path verb
+authorization_v1.SubjectAccessReviewSpec resourceAttributes nonResourceAttributes user groups extra uid
+authorization_v1.SelfSubjectAccessReviewSpec resourceAttributes nonResourceAttributes
+authorization_v1.SubjectAccessReviewStatus allowed reason evaluationError denied
+authorization_v1.SelfSubjectRulesReview metadata spec status
+authorization_v1.SelfSubjectRulesReviewSpec namespace
+authorization_v1.SubjectRulesReviewStatus resourceRules nonResourceRules incomplete evaluationError
+authorization_v1.ResourceRule verbs apiGroups resources resourceNames
+authorization_v1.NonResourceRule verbs nonResourceURLs
+admissionregistration_v1.Rule apiGroups apiVersions resources scope*
+admissionregistration_v1.ValidatingAdmissionPolicy metadata spec status
+admissionregistration_v1.ValidatingAdmissionPolicyStatus observedGeneration typeChecking conditions
+admissionregistration_v1.TypeChecking expressionWarnings
+admissionregistration_v1.ExpressionWarning 2 fieldRef warning
+admissionregistration_v1.ValidatingAdmissionPolicySpec paramKind matchConstraints validations failurePolicy*
+  auditAnnotations matchConditions variables
+admissionregistration_v1.ParamKind apiVersion kind
+admissionregistration_v1.Validation expression message reason* messageExpression
+admissionregistration_v1.Variable name expression
+admissionregistration_v1.AuditAnnotation key valueExpression
+admissionregistration_v1.ValidatingAdmissionPolicyBinding metadata spec
+admissionregistration_v1.ValidatingAdmissionPolicyBindingSpec policyName paramRef matchResources validationActions
+admissionregistration_v1.ParamRef name namespace selector parameterNotFoundAction*
+admissionregistration_v1.MatchResources namespaceSelector objectSelector resourceRules excludeResourceRules 7
+  matchPolicy*
+admissionregistration_v1.NamedRuleWithOperations resourceNames >RuleWithOperations
+admissionregistration_v1.ValidatingWebhookConfiguration metadata webhooks
+admissionregistration_v1.MutatingWebhookConfiguration metadata webhooks
+admissionregistration_v1.ValidatingWebhook name clientConfig rules failurePolicy* namespaceSelector sideEffects*
+  timeoutSeconds* admissionReviewVersions matchPolicy* objectSelector matchConditions
+admissionregistration_v1.MutatingWebhook name clientConfig rules failurePolicy* namespaceSelector sideEffects*
+  timeoutSeconds* admissionReviewVersions matchPolicy* reinvocationPolicy* objectSelector matchConditions
+admissionregistration_v1.MutatingAdmissionPolicy metadata spec
+admissionregistration_v1.MutatingAdmissionPolicySpec paramKind matchConstraints variables mutations failurePolicy*
+  matchConditions reinvocationPolicy
+admissionregistration_v1.Mutation 2 patchType applyConfiguration jsonPatch
+admissionregistration_v1.ApplyConfiguration expression
+admissionregistration_v1.JSONPatch expression
+admissionregistration_v1.MutatingAdmissionPolicyBinding metadata spec
+admissionregistration_v1.MutatingAdmissionPolicyBindingSpec policyName paramRef matchResources
+admissionregistration_v1.RuleWithOperations operations >Rule
+admissionregistration_v1.WebhookClientConfig service caBundle~b url*
+admissionregistration_v1.ServiceReference namespace name path* port*
+admissionregistration_v1.MatchCondition name expression
+certificates_v1.CertificateSigningRequest metadata spec status
+certificates_v1.CertificateSigningRequestSpec request~b username uid groups usages extra signerName expirationSeconds*
+certificates_v1.CertificateSigningRequestStatus conditions certificate~b
+certificates_v1.CertificateSigningRequestCondition type reason message lastUpdateTime~t lastTransitionTime~t status
+coordination_v1.Lease metadata spec
+coordination_v1.LeaseSpec holderIdentity* leaseDurationSeconds* acquireTime~u renewTime~u leaseTransitions* strategy*
+  preferredHolder*
+discovery_v1.EndpointSlice metadata endpoints ports addressType
+discovery_v1.Endpoint addresses conditions hostname* targetRef deprecatedTopology nodeName* zone* hints
+discovery_v1.EndpointConditions ready* serving* terminating*
+discovery_v1.EndpointHints forZones forNodes
+discovery_v1.ForZone name
+discovery_v1.ForNode name
+discovery_v1.EndpointPort name* protocol* port* appProtocol*
+events_v1.Event metadata eventTime~u series reportingController reportingInstance action reason regarding related note
+  type deprecatedSource deprecatedFirstTimestamp~t deprecatedLastTimestamp~t deprecatedCount
+events_v1.EventSeries count lastObservedTime~u
+flowcontrol_v1.FlowSchema metadata spec status
+flowcontrol_v1.FlowSchemaSpec priorityLevelConfiguration matchingPrecedence distinguisherMethod rules
+flowcontrol_v1.FlowDistinguisherMethod type
+flowcontrol_v1.PriorityLevelConfigurationReference name
+flowcontrol_v1.PolicyRulesWithSubjects subjects resourceRules nonResourceRules
+flowcontrol_v1.Subject kind user group serviceAccount
+flowcontrol_v1.UserSubject name
+flowcontrol_v1.GroupSubject name
+flowcontrol_v1.ServiceAccountSubject namespace name
+flowcontrol_v1.ResourcePolicyRule verbs apiGroups resources clusterScope namespaces
+flowcontrol_v1.NonResourcePolicyRule verbs 6 nonResourceURLs
+flowcontrol_v1.FlowSchemaStatus conditions
+flowcontrol_v1.FlowSchemaCondition type status lastTransitionTime~t reason message
+flowcontrol_v1.PriorityLevelConfiguration metadata spec status
+flowcontrol_v1.PriorityLevelConfigurationSpec type limited exempt
+flowcontrol_v1.LimitedPriorityLevelConfiguration nominalConcurrencyShares* limitResponse lendablePercent*
+  borrowingLimitPercent*
+flowcontrol_v1.ExemptPriorityLevelConfiguration nominalConcurrencyShares* lendablePercent*
+flowcontrol_v1.LimitResponse type queuing
+flowcontrol_v1.QueuingConfiguration queues handSize queueLengthLimit
+flowcontrol_v1.PriorityLevelConfigurationStatus conditions
+flowcontrol_v1.PriorityLevelConfigurationCondition type status lastTransitionTime~t reason message
+node_v1.RuntimeClass metadata handler overhead scheduling
+node_v1.Overhead podFixed
+node_v1.Scheduling nodeSelector tolerations
+resource_v1.ResourceSlice metadata spec
+resource_v1.ResourceSliceSpec driver pool nodeName* nodeSelector allNodes* devices perDeviceNodeSelection*
+  sharedCounters
+resource_v1.CounterSet name counters
+resource_v1.ResourcePool name generation resourceSliceCount
+resource_v1.Device name attributes capacity consumesCounters nodeName* nodeSelector allNodes* taints bindsToNode*
+  bindingConditions bindingFailureConditions allowMultipleAllocations* nodeAllocatableResourceMappings
+resource_v1.NodeAllocatableResourceMapping capacityKey* allocationMultiplier
+resource_v1.DeviceCounterConsumption counterSet counters
+resource_v1.DeviceCapacity value requestPolicy
+resource_v1.Counter value
+resource_v1.CapacityRequestPolicy default 3 validValues validRange
+resource_v1.CapacityRequestPolicyRange min max step
+resource_v1.DeviceAttribute 2 int* bool* string* version* ints bools strings versions
+resource_v1.DeviceTaint key value effect timeAdded~t
+resource_v1.ResourceClaim metadata spec status
+resource_v1.ResourceClaimSpec devices
+resource_v1.DeviceClaim requests constraints config
+resource_v1.DeviceRequest name exactly firstAvailable
+resource_v1.ExactDeviceRequest deviceClassName selectors allocationMode count adminAccess* tolerations capacity
+resource_v1.DeviceSubRequest name deviceClassName selectors allocationMode count tolerations capacity
+resource_v1.CapacityRequirements requests
+resource_v1.DeviceSelector cel
+resource_v1.CELDeviceSelector expression
+resource_v1.DeviceConstraint requests matchAttribute* distinctAttribute*
+resource_v1.DeviceClaimConfiguration requests >DeviceConfiguration
+resource_v1.DeviceConfiguration opaque
+resource_v1.OpaqueDeviceConfiguration driver parameters~j
+resource_v1.DeviceToleration key operator value effect tolerationSeconds*
+resource_v1.ResourceClaimStatus allocation reservedFor 4 devices
+resource_v1.ResourceClaimConsumerReference apiGroup 3 resource name uid
+resource_v1.AllocationResult devices 3 nodeSelector 5 allocationTimestamp~t
+resource_v1.DeviceAllocationResult results config
+resource_v1.DeviceRequestAllocationResult request driver pool device adminAccess* tolerations bindingConditions
+  bindingFailureConditions shareID* consumedCapacity
+resource_v1.DeviceAllocationConfiguration source requests >DeviceConfiguration
+resource_v1.DeviceClass metadata spec
+resource_v1.DeviceClassSpec selectors config 4 extendedResourceName*
+resource_v1.DeviceClassConfiguration >DeviceConfiguration
+resource_v1.ResourceClaimTemplate metadata spec
+resource_v1.ResourceClaimTemplateSpec metadata spec
+resource_v1.AllocatedDeviceStatus driver pool device conditions data~j networkData shareID*
+resource_v1.NetworkDeviceData interfaceName ips hardwareAddress
+scheduling_v1.PriorityClass metadata value globalDefault description preemptionPolicy*
+storage_v1.StorageClass metadata provisioner parameters reclaimPolicy* mountOptions allowVolumeExpansion*
+  volumeBindingMode* allowedTopologies
+storage_v1.VolumeAttachment metadata spec status
+storage_v1.VolumeAttachmentSpec attacher source nodeName
+storage_v1.VolumeAttachmentSource persistentVolumeName* inlineVolumeSpec
+storage_v1.VolumeAttachmentStatus attached attachmentMetadata attachError detachError
+storage_v1.VolumeError time~t message errorCode*
+storage_v1.CSIDriver metadata spec
+storage_v1.CSIDriverSpec attachRequired* podInfoOnMount* volumeLifecycleModes storageCapacity* fsGroupPolicy*
+  tokenRequests requiresRepublish* seLinuxMount* nodeAllocatableUpdatePeriodSeconds* serviceAccountTokenInSecrets*
+  preventPodSchedulingIfMissing*
+storage_v1.TokenRequest audience expirationSeconds*
+storage_v1.CSINode metadata spec
+storage_v1.CSINodeSpec drivers
+storage_v1.CSINodeDriver name nodeID topologyKeys allocatable
+storage_v1.VolumeNodeResources count*
+storage_v1.CSIStorageCapacity metadata nodeTopology storageClassName capacity maximumVolumeSize
+storage_v1.VolumeAttributesClass metadata driverName parameters
+object.ObjectMeta name generateName namespace selfLink uid resourceVersion generation creationTimestamp~t
+  deletionTimestamp~t deletionGracePeriodSeconds* labels annotations ownerReferences finalizers 17 managedFields
+object.OwnerReference kind 3 name uid apiVersion controller* blockOwnerDeletion*
+meta_v1.DeleteOptions gracePeriodSeconds* preconditions orphanDependents* propagationPolicy* dryRun
+  ignoreStoreReadErrorWithClusterBreakingPotential*
+meta_v1.Preconditions uid* resourceVersion*
+meta_v1.LabelSelector matchLabels matchExpressions
+meta_v1.LabelSelectorRequirement key operator values
+meta_v1.FieldSelectorRequirement key operator values
+object.ManagedFieldsEntry manager operation apiVersion time~t 6 fieldsType fieldsV1~j subresource
+meta_v1.Condition type status observedGeneration lastTransitionTime~t reason message
+"""
