@@ -52,6 +52,15 @@ class Overlay(Generic[T]):
         self._mark_deleted(group, objects)
         return list(objects.values())
 
+    def latest(self, cached: T) -> T:
+        """One object that is its own group: as cached, or as we wrote it since."""
+        key = meta_key(cached)
+        written = self._written.get(key, {}).get(key)
+        if written is None or self._informer.resource_version < _version(written) > _version(cached):
+            return cached if written is None else written
+        del self._written[key]
+        return cached
+
     def _mark_deleted(self, group: Key, objects: dict[Key, T]) -> None:
         pending = self._deleted.get(group)
         if not pending:

@@ -124,6 +124,7 @@ class ReplicaSetController(Controller):
         index_by_controller(self._sets)
         self._pods.add_handler(self.enqueue_controller(self.kind, self._sets))
         self._overlay = Overlay(self._pods)
+        self._own: Overlay[Any] = Overlay(self._sets)
         self._control = PodControl(client, self.recorder)
 
     def selector_of(self, rs: Any) -> Selector:
@@ -136,10 +137,12 @@ class ReplicaSetController(Controller):
                 self.queue.add(meta_key(rs))
 
     async def reconcile(self, key: Key) -> None:
-        rs = self._sets.get(*key)
-        if rs is None:
+        cached = self._sets.get(*key)
+        if cached is None:
             self._overlay.forget(key)
+            self._own.forget(key)
             return
+        rs = self._own.latest(cached)
         owned = await self._claim(key, rs)
         failure: Failure | None = None
         creating = False
@@ -147,7 +150,8 @@ class ReplicaSetController(Controller):
             active = [pod for pod in owned if is_active(pod)]
             creating = len(active) < (rs.spec.replicas or 0)
             failure = await self._manage(key, rs, active)
-            owned = self._overlay.view(key, self._pods.by_index(BY_CONTROLLER, rs.metadata.uid or ""))
+            present = self._overlay.view(key, self._pods.by_index(BY_CONTROLLER, rs.metadata.uid or ""))
+            owned = [pod for pod in present if is_controlled_by(pod.metadata, rs.metadata)]
         await self._write_status(rs, owned, failure, creating)
         if failure is not None:
             raise failure
@@ -170,7 +174,7 @@ class ReplicaSetController(Controller):
         return claims.owned
 
     async def _is_still_there(self, rs: Any) -> bool:
-        """Asked of the server itself: the cache may show one that is gone, and its pods would be adopted for nothing."""
+        """Asked of the server itself: the cache may show an owner that is gone."""
         try:
             fresh = await self.client.get(self.kind, rs.metadata.name or "", rs.metadata.namespace)
         except StatusError as error:
@@ -228,7 +232,7 @@ class ReplicaSetController(Controller):
         changed = deep_copy(rs)
         changed.status = status
         try:
-            await self.client.update_status(changed)
+            self._own.wrote(meta_key(rs), await self.client.update_status(changed))
         except StatusError as error:
             if not is_missing(error):
                 raise
