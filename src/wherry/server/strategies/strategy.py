@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
 from wherry.meta.errors import FieldError
+from wherry.meta.time import format_time
 from wherry.server.http import UserInfo
 
 T = TypeVar("T")
@@ -37,6 +38,10 @@ class RequestContext:
     dry_run: bool = False
     field_manager: str = ""
     warnings: list[str] = field(default_factory=list)
+
+    def clock_now(self) -> str:
+        """The wall clock on the wire."""
+        return format_time(self.clock.now())
 
 
 def nothing() -> None:
