@@ -128,7 +128,7 @@ def _autoscaler(obj: Any, now: datetime) -> list[Any]:
 def _targets(spec: Any, status: Any) -> str:
     if not hasattr(spec, "metrics"):
         return _v1_target(spec, status)
-    current = {index: item for index, item in enumerate(status.currentMetrics)}
+    current = dict(enumerate(status.currentMetrics))
     return joined((_metric(item, current.get(index)) for index, item in enumerate(spec.metrics)), limit=2)
 
 

@@ -89,6 +89,7 @@ class PodStrategy(KindStrategy):
             "spec.hostNetwork": "true" if spec.hostNetwork else "false",
             "status.phase": status.phase or "",
             "status.podIP": status.podIP or "",
+            "status.podIPs": ",".join(pods.pod_ips(obj)),
             "status.nominatedNodeName": status.nominatedNodeName or "",
         }
 

@@ -3,16 +3,47 @@
 from wherry.api.registry import RESOURCES
 from wherry.meta.resource import Resource
 from wherry.server.allocators import AddressAllocator, PortAllocator
+from wherry.server.strategies.access import (
+    RBAC,
+    BindingStrategy,
+    PolicyStrategy,
+    PriorityClassStrategy,
+    RoleStrategy,
+    SigningRequestStrategy,
+    WebhookConfigurationStrategy,
+)
+from wherry.server.strategies.bookkeeping import (
+    AutoscalerStrategy,
+    EventStrategy,
+    LeaseStrategy,
+    LimitRangeStrategy,
+    QuotaStrategy,
+    ResourceSliceStrategy,
+    SpecGenerationStrategy,
+)
 from wherry.server.strategies.configmap import ConfigMapStrategy, SecretStrategy
 from wherry.server.strategies.daemonset import DaemonSetStrategy
 from wherry.server.strategies.deployment import DeploymentStrategy
 from wherry.server.strategies.job import CronJobStrategy, JobStrategy
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.namespace import NamespaceStrategy, NodeStrategy, ServiceAccountStrategy
+from wherry.server.strategies.network import (
+    DisruptionBudgetStrategy,
+    EndpointSliceStrategy,
+    EndpointsStrategy,
+    IngressStrategy,
+    NetworkPolicyStrategy,
+)
 from wherry.server.strategies.pod import PodStrategy
 from wherry.server.strategies.replicaset import ReplicaSetStrategy, ReplicationControllerStrategy
 from wherry.server.strategies.service import ServiceStrategy
 from wherry.server.strategies.statefulset import StatefulSetStrategy
+from wherry.server.strategies.storage import (
+    ClaimStrategy,
+    CSIDriverStrategy,
+    StorageClassStrategy,
+    VolumeStrategy,
+)
 from wherry.server.strategies.strategy import Caches, Strategy
 
 SERVICE_CIDR = "10.96.0.0/12"
@@ -20,18 +51,49 @@ NODE_PORT_RANGE = (30000, 32767)
 
 _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("", "configmaps"): ConfigMapStrategy,
+    ("", "endpoints"): EndpointsStrategy,
+    ("", "events"): EventStrategy,
+    ("", "limitranges"): LimitRangeStrategy,
     ("", "namespaces"): NamespaceStrategy,
     ("", "nodes"): NodeStrategy,
+    ("", "persistentvolumeclaims"): ClaimStrategy,
+    ("", "persistentvolumes"): VolumeStrategy,
     ("", "pods"): PodStrategy,
     ("", "replicationcontrollers"): ReplicationControllerStrategy,
+    ("", "resourcequotas"): QuotaStrategy,
     ("", "secrets"): SecretStrategy,
     ("", "serviceaccounts"): ServiceAccountStrategy,
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"): PolicyStrategy,
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"): PolicyStrategy,
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): WebhookConfigurationStrategy,
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): PolicyStrategy,
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): PolicyStrategy,
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): WebhookConfigurationStrategy,
     ("apps", "daemonsets"): DaemonSetStrategy,
     ("apps", "deployments"): DeploymentStrategy,
     ("apps", "replicasets"): ReplicaSetStrategy,
     ("apps", "statefulsets"): StatefulSetStrategy,
     ("batch", "cronjobs"): CronJobStrategy,
+    ("autoscaling", "horizontalpodautoscalers"): AutoscalerStrategy,
     ("batch", "jobs"): JobStrategy,
+    ("certificates.k8s.io", "certificatesigningrequests"): SigningRequestStrategy,
+    ("coordination.k8s.io", "leases"): LeaseStrategy,
+    ("discovery.k8s.io", "endpointslices"): EndpointSliceStrategy,
+    ("events.k8s.io", "events"): EventStrategy,
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): SpecGenerationStrategy,
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): SpecGenerationStrategy,
+    ("networking.k8s.io", "ingressclasses"): SpecGenerationStrategy,
+    ("networking.k8s.io", "ingresses"): IngressStrategy,
+    ("networking.k8s.io", "networkpolicies"): NetworkPolicyStrategy,
+    ("policy", "poddisruptionbudgets"): DisruptionBudgetStrategy,
+    (RBAC, "clusterrolebindings"): BindingStrategy,
+    (RBAC, "clusterroles"): RoleStrategy,
+    (RBAC, "rolebindings"): BindingStrategy,
+    (RBAC, "roles"): RoleStrategy,
+    ("resource.k8s.io", "resourceslices"): ResourceSliceStrategy,
+    ("scheduling.k8s.io", "priorityclasses"): PriorityClassStrategy,
+    ("storage.k8s.io", "csidrivers"): CSIDriverStrategy,
+    ("storage.k8s.io", "storageclasses"): StorageClassStrategy,
 }
 
 

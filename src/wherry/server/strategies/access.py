@@ -1,0 +1,222 @@
+"""Access and admission: RBAC, webhook configurations, policies, signing requests, priority classes."""
+
+from typing import Any
+
+from wherry.api.certificates_v1 import CertificateSigningRequest, CertificateSigningRequestStatus
+from wherry.api.meta_v1 import LabelSelector
+from wherry.api.rbac_v1 import PolicyRule, Subject
+from wherry.api.scheduling_v1 import PriorityClass
+from wherry.meta import names
+from wherry.meta.errors import field_forbidden, invalid_value, not_supported, required
+from wherry.server.strategies import checks
+from wherry.server.strategies.checks import Faults
+from wherry.server.strategies.kind import KindStrategy
+from wherry.server.strategies.pod_defaults import unset
+from wherry.server.strategies.strategy import RequestContext
+
+RBAC = "rbac.authorization.k8s.io"
+USER_PRIORITY_MAX = 1_000_000_000
+
+
+class RoleStrategy(KindStrategy):
+    """Role and ClusterRole; only the latter may speak of paths that are no resources."""
+
+    name_check = staticmethod(names.path_segment)
+
+    def rules(self, obj: Any) -> Faults:
+        for index, rule in enumerate(obj.rules):
+            yield from self._rule(f"rules[{index}]", rule)
+        aggregation = getattr(obj, "aggregationRule", None)
+        if aggregation is not None:
+            path = "aggregationRule.clusterRoleSelectors"
+            if not aggregation.clusterRoleSelectors:
+                yield required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil")
+            for index, selector in enumerate(aggregation.clusterRoleSelectors):
+                yield from checks.label_selector(f"{path}[{index}]", selector)
+
+    def _rule(self, path: str, rule: PolicyRule) -> Faults:
+        if not rule.verbs:
+            yield required(f"{path}.verbs", "verbs must contain at least one value")
+        if rule.nonResourceURLs:
+            if self.namespaced:
+                text = "namespaced rules cannot apply to non-resource URLs"
+                yield invalid_value(f"{path}.nonResourceURLs", rule.nonResourceURLs, text)
+            if rule.apiGroups or rule.resources or rule.resourceNames:
+                text = "rules cannot apply to both regular resources and non-resource URLs"
+                yield invalid_value(f"{path}.nonResourceURLs", rule.nonResourceURLs, text)
+            return
+        if not rule.apiGroups:
+            yield required(f"{path}.apiGroups", "resource rules must supply at least one api group")
+        if not rule.resources:
+            yield required(f"{path}.resources", "resource rules must supply at least one resource")
+
+
+class BindingStrategy(KindStrategy):
+    """RoleBinding and ClusterRoleBinding; what they grant never changes, only to whom."""
+
+    name_check = staticmethod(names.path_segment)
+
+    def default(self, obj: Any) -> None:
+        unset(obj.roleRef, apiGroup=RBAC)
+        for subject in obj.subjects:
+            unset(subject, apiGroup=None if subject.kind == "ServiceAccount" else RBAC)
+
+    def rules(self, obj: Any) -> Faults:
+        reference = obj.roleRef
+        yield from checks.one_of("roleRef.apiGroup", reference.apiGroup, (RBAC,))
+        yield from checks.one_of(
+            "roleRef.kind", reference.kind, ("ClusterRole", "Role") if self.namespaced else ("ClusterRole",)
+        )
+        yield from checks.named_required("roleRef.name", reference.name, names.path_segment)
+        for index, subject in enumerate(obj.subjects):
+            yield from self._subject(f"subjects[{index}]", subject)
+
+    def _subject(self, path: str, subject: Subject) -> Faults:
+        yield from checks.present(f"{path}.name", subject.name)
+        match subject.kind:
+            case "ServiceAccount":
+                if subject.name:
+                    yield from checks.named(f"{path}.name", subject.name, names.dns1123_subdomain)
+                if subject.apiGroup:
+                    yield not_supported(f"{path}.apiGroup", subject.apiGroup, ("",))
+                if not self.namespaced and not subject.namespace:
+                    yield required(f"{path}.namespace")
+            case "User" | "Group":
+                yield from checks.one_of(f"{path}.apiGroup", subject.apiGroup, (RBAC,))
+            case kind:
+                yield not_supported(f"{path}.kind", kind, ("Group", "ServiceAccount", "User"))
+
+    def update_rules(self, new: Any, old: Any) -> Faults:
+        if new.roleRef != old.roleRef:
+            yield invalid_value("roleRef", new.roleRef, "cannot change roleRef")
+
+
+class PriorityClassStrategy(KindStrategy):
+    """scheduling.k8s.io PriorityClass; its value is fixed, for pods have copied it."""
+
+    def default(self, obj: PriorityClass) -> None:
+        unset(obj, value=0, preemptionPolicy="PreemptLowerPriority")
+
+    def prepare_for_create(self, obj: PriorityClass, ctx: RequestContext) -> None:
+        obj.metadata.generation = 1
+
+    def rules(self, obj: PriorityClass) -> Faults:
+        name, value = obj.metadata.name or "", obj.value or 0
+        if value > USER_PRIORITY_MAX and not name.startswith("system-"):
+            text = f"maximum allowed value of a user defined priority is {USER_PRIORITY_MAX}"
+            yield field_forbidden("value", text)
+        if name.startswith("system-") and name not in ("system-cluster-critical", "system-node-critical"):
+            text = "priority class names with 'system-' prefix are reserved for system use only. error: "
+            yield field_forbidden("metadata.name", f"{text}{name} is not a known system priority class")
+        yield from checks.one_of("preemptionPolicy", obj.preemptionPolicy, ("Never", "PreemptLowerPriority"))
+
+    def update_rules(self, new: PriorityClass, old: PriorityClass) -> Faults:
+        if new.value != old.value:
+            yield field_forbidden("value", "may not be changed in an update.")
+        yield from checks.immutable("preemptionPolicy", new.preemptionPolicy, old.preemptionPolicy)
+
+
+class WebhookConfigurationStrategy(KindStrategy):
+    """Mutating and validating webhook configurations."""
+
+    generation_counts = ("webhooks",)
+
+    def default(self, obj: Any) -> None:
+        for webhook in obj.webhooks:
+            unset(webhook, failurePolicy="Fail", matchPolicy="Equivalent", timeoutSeconds=10)
+            webhook.namespaceSelector = webhook.namespaceSelector or LabelSelector()
+            webhook.objectSelector = webhook.objectSelector or LabelSelector()
+            if hasattr(webhook, "reinvocationPolicy"):
+                unset(webhook, reinvocationPolicy="Never")
+            for rule in webhook.rules:
+                unset(rule, scope="*")
+            if webhook.clientConfig.service is not None:
+                unset(webhook.clientConfig.service, port=443)
+
+    def rules(self, obj: Any) -> Faults:
+        yield from checks.unique((f"webhooks[{i}].name", item.name) for i, item in enumerate(obj.webhooks))
+        for index, webhook in enumerate(obj.webhooks):
+            yield from _webhook(f"webhooks[{index}]", webhook)
+
+
+def _webhook(path: str, webhook: Any) -> Faults:
+    if webhook.name.count(".") < 2:
+        yield invalid_value(
+            f"{path}.name", webhook.name, "should be a domain with at least three segments separated by dots"
+        )
+    else:
+        yield from checks.named(f"{path}.name", webhook.name, names.dns1123_subdomain)
+    if not webhook.admissionReviewVersions:
+        text = "must specify one of v1, v1beta1"
+        yield required(f"{path}.admissionReviewVersions", text)
+    elif not {"v1", "v1beta1"} & set(webhook.admissionReviewVersions):
+        text = "must include at least one of v1, v1beta1"
+        yield invalid_value(f"{path}.admissionReviewVersions", webhook.admissionReviewVersions, text)
+    yield from checks.one_of_required(f"{path}.sideEffects", webhook.sideEffects, ("None", "NoneOnDryRun"))
+    yield from checks.one_of(f"{path}.failurePolicy", webhook.failurePolicy, ("Fail", "Ignore"))
+    yield from checks.one_of(f"{path}.matchPolicy", webhook.matchPolicy, ("Equivalent", "Exact"))
+    if not 1 <= (webhook.timeoutSeconds or 10) <= 30:
+        yield invalid_value(
+            f"{path}.timeoutSeconds", webhook.timeoutSeconds, "the timeout value must be between 1 and 30 seconds"
+        )
+    config = webhook.clientConfig
+    if (config.url is None) == (config.service is None):
+        yield required(f"{path}.clientConfig", "exactly one of url or service is required")
+    for index, rule in enumerate(webhook.rules):
+        for name in ("operations", "apiGroups", "apiVersions", "resources"):
+            if not getattr(rule, name):
+                yield required(f"{path}.rules[{index}].{name}")
+
+
+class PolicyStrategy(KindStrategy):
+    """Validating and mutating admission policies and their bindings."""
+
+    generation_counts = ("spec",)
+
+    def default(self, obj: Any) -> None:
+        spec = obj.spec
+        if hasattr(spec, "failurePolicy"):
+            unset(spec, failurePolicy="Fail")
+        for name in ("matchConstraints", "matchResources"):
+            match = getattr(spec, name, None)
+            if match is not None:
+                unset(match, matchPolicy="Equivalent")
+                match.namespaceSelector = match.namespaceSelector or LabelSelector()
+                match.objectSelector = match.objectSelector or LabelSelector()
+                for rule in (*match.resourceRules, *match.excludeResourceRules):
+                    unset(rule, scope="*")
+
+
+class SigningRequestStrategy(KindStrategy):
+    """certificates.k8s.io CertificateSigningRequest: who asks is who made it; nothing of the request changes."""
+
+    def prepare_for_create(self, obj: CertificateSigningRequest, ctx: RequestContext) -> None:
+        user = ctx.user
+        obj.spec.username, obj.spec.uid = user.name or None, user.uid or None
+        obj.spec.groups, obj.spec.extra = list(user.groups), dict(user.extra)
+        obj.status = CertificateSigningRequestStatus()
+
+    def prepare_for_update(
+        self, new: CertificateSigningRequest, old: CertificateSigningRequest, ctx: RequestContext
+    ) -> None:
+        new.spec, new.status = old.spec, old.status
+
+    def default(self, obj: CertificateSigningRequest) -> None:
+        for condition in obj.status.conditions:
+            unset(condition, status="True")
+
+    def rules(self, obj: CertificateSigningRequest) -> Faults:
+        yield from checks.present("spec.usages", obj.spec.usages)
+        if "/" not in obj.spec.signerName:
+            if not obj.spec.signerName:
+                yield required("spec.signerName")
+            else:
+                text = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
+                yield invalid_value("spec.signerName", obj.spec.signerName, text)
+        seconds = obj.spec.expirationSeconds
+        if seconds is not None and seconds < 600:
+            text = "may not specify a duration less than 600 seconds (10 minutes)"
+            yield invalid_value("spec.expirationSeconds", seconds, text)
+
+    def fields(self, obj: CertificateSigningRequest) -> dict[str, str]:
+        return {"spec.signerName": obj.spec.signerName}
