@@ -1,18 +1,21 @@
 """The server's edges put together: who asks, what they may, discovery, OpenAPI, reviews, tokens, streams.
 
-app.py makes one `Edges` from what the server has and then takes from it the filters, in order, and the handlers. Roles
-and bindings must be fed to `rbac` as they change; custom resources coming or going call `resources_changed`.
+app.py makes one `Edges` from what the server has and then takes from it the filters, in order, and the handlers.
+`follow` connects it with the watch caches; custom resources coming or going call `resources_changed`.
 """
 
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from wherry import KUBERNETES_VERSION
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
+from wherry.api.rbac_v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 from wherry.meta.resource import Resource
 from wherry.server import discovery as discovery_module
+from wherry.server.authn.bootstrap_tokens import BootstrapTokens
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.x509 import X509Authenticator
 from wherry.server.discovery import Discovery
@@ -90,7 +93,11 @@ class Edges:
         self.authentication = AuthenticationFilter(
             around.clock,
             [X509Authenticator(around.clock)],
-            [*([options.static_tokens] if options.static_tokens else []), self.verifier],
+            [
+                *([options.static_tokens] if options.static_tokens else []),
+                self.verifier,
+                BootstrapTokens(around.caches, around.clock),
+            ],
             anonymous=options.anonymous,
         )
         self.impersonation = ImpersonationFilter(self.authorizer)
@@ -133,6 +140,13 @@ class Edges:
         if self._token:
             token[("", "serviceaccounts", "token")] = self._token
         return self._streams.subresource_handlers() | self._proxies.subresource_handlers() | token
+
+    def follow(self, on_change: Callable[[type[Any], Callable[[Any, Any], None]], None]) -> None:
+        """Learn every role and binding there is and each later change. `on_change` is the watch caches' own."""
+        for role in (ClusterRole, Role):
+            on_change(role, self.rbac.role_changed)
+        for binding in (ClusterRoleBinding, RoleBinding):
+            on_change(binding, self.rbac.binding_changed)
 
     def resources_changed(self) -> None:
         """Custom resources came, went or changed: discovery and OpenAPI are made anew when next asked for."""

@@ -1,5 +1,6 @@
 """Certificates, static tokens, impersonation, and what grants may grant."""
 
+import base64
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.unit.server.edges.certificates import name_of, self_signed
 from tests.unit.server.edges.worlds import ObjectCaches, StandingClock
 from wherry.aio.entropy import Entropy
+from wherry.api.core_v1 import Secret
 from wherry.api.rbac_v1 import ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject
 from wherry.api.registry import resource_for
 from wherry.meta.errors import StatusError
 from wherry.meta.object import ObjectMeta
 from wherry.server.admission.plugin import Attributes
+from wherry.server.authn.bootstrap_tokens import BootstrapTokens
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.x509 import X509Authenticator
 from wherry.server.filters.authentication import AuthenticationFilter
@@ -83,6 +86,27 @@ def test_a_token_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("secret,ann\n")
     with pytest.raises(ValueError, match="tokens:1"):
         StaticTokens.read(tmp_path / "tokens")
+
+
+def test_a_bootstrap_token_joins_until_it_expires() -> None:
+    texts = {
+        "token-id": "abcdef",
+        "token-secret": "0123456789abcdef",
+        "usage-bootstrap-authentication": "true",
+        "expiration": "2026-01-01T01:00:00Z",
+        "auth-extra-groups": "system:bootstrappers:worker",
+    }
+    data = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
+    metadata = ObjectMeta(name="bootstrap-token-abcdef", namespace="kube-system")
+    secret = Secret(metadata=metadata, type="bootstrap.kubernetes.io/token", data=data)
+    clock = StandingClock()
+    tokens = BootstrapTokens(ObjectCaches(secret), clock)
+    user = tokens.user_of("abcdef.0123456789abcdef")
+    assert user == UserInfo("system:bootstrap:abcdef", "", ["system:bootstrappers", "system:bootstrappers:worker"], {})
+    assert tokens.user_of("abcdef.0123456789abcdee") is None
+    assert tokens.user_of("abcdeg.0123456789abcdef") is None
+    clock.passed = 3600
+    assert tokens.user_of("abcdef.0123456789abcdef") is None
 
 
 def rbac(*objects: ClusterRole | Role | ClusterRoleBinding | RoleBinding) -> RbacAuthorizer:

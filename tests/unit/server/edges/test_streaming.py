@@ -85,7 +85,7 @@ class Front:
 async def serve(
     handle: web.RequestHandler | object, context: ssl.SSLContext | None = None
 ) -> tuple[web.ServerRunner, int]:
-    runner = web.ServerRunner(web.Server(handle))  # type: ignore[arg-type]
+    runner = web.ServerRunner(web.Server(handle, handler_cancellation=True))  # type: ignore[arg-type]
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
     await site.start()
