@@ -1,0 +1,144 @@
+"""What every API server makes sure exists: system namespaces, priority classes, RBAC's roles, its own Service.
+
+Runs once at start through the server's own client, and writes only what is missing or wrong, so a restart writes
+nothing. Source of the behaviour: kube-apiserver's post-start hooks (system-namespaces-controller, rbac/bootstrap-roles,
+scheduling/bootstrap-system-priority-classes, bootstrap-controller).
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from wherry.api.core_v1 import (
+    ConfigMap,
+    EndpointAddress,
+    EndpointPort,
+    Endpoints,
+    EndpointSubset,
+    Namespace,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
+from wherry.api.discovery_v1 import Endpoint, EndpointConditions, EndpointSlice
+from wherry.api.discovery_v1 import EndpointPort as SlicePort
+from wherry.api.scheduling_v1 import PriorityClass
+from wherry.client.client import Client
+from wherry.meta.errors import StatusError
+from wherry.meta.object import KubernetesObject, ObjectMeta
+from wherry.server.rbac import bootstrap as rbac
+from wherry.server.strategies.strategy import Caches
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+PRIORITY_CLASSES = {
+    "system-cluster-critical": (
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    "system-node-critical": (
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+}
+SERVICE_LABELS = {"component": "apiserver", "provider": "kubernetes"}
+
+T = TypeVar("T", bound=KubernetesObject)
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """How clients inside the cluster reach this server."""
+
+    service_ip: str
+    """The first address of the service CIDR."""
+    address: str
+    port: int
+    client_ca: str = ""
+    """PEM of the authority that signs client certificates, published for extension servers."""
+
+
+async def bootstrap(client: Client, caches: Caches, advertised: Advertised) -> None:
+    """Bring everything into place. Raises StatusError."""
+    for name in NAMESPACES:
+        if caches.get(Namespace, None, name) is None:
+            await _create(client, Namespace(metadata=ObjectMeta(name=name)))
+    await rbac.reconcile(client, caches)
+    for name, (value, description) in PRIORITY_CLASSES.items():
+        if caches.get(PriorityClass, None, name) is None:
+            meta = ObjectMeta(name=name)
+            await _create(client, PriorityClass(metadata=meta, value=value, description=description))
+    await _publish_authentication(client, caches, advertised)
+    await _publish_service(client, caches, advertised)
+
+
+async def _publish_authentication(client: Client, caches: Caches, advertised: Advertised) -> None:
+    name = "extension-apiserver-authentication"
+    found = caches.get(ConfigMap, "kube-system", name)
+    data = {"client-ca-file": advertised.client_ca}
+    if found is None:
+        await _create(client, ConfigMap(metadata=ObjectMeta(name=name, namespace="kube-system"), data=data))
+    elif found.data != data:
+        found.data = data
+        await client.update(found)
+
+
+async def _publish_service(client: Client, caches: Caches, advertised: Advertised) -> None:
+    service = Service(
+        metadata=ObjectMeta(name="kubernetes", namespace="default", labels=dict(SERVICE_LABELS)),
+        spec=ServiceSpec(
+            type="ClusterIP",
+            clusterIP=advertised.service_ip,
+            ports=[ServicePort(name="https", protocol="TCP", port=443, targetPort=advertised.port)],
+        ),
+    )
+    found = caches.get(Service, "default", "kubernetes")
+    if found is None:
+        await _create(client, service)
+    elif found.spec.ports[0].targetPort != advertised.port:
+        found.spec.ports[0].targetPort = advertised.port
+        await client.update(found)
+    endpoints = Endpoints(
+        metadata=ObjectMeta(
+            name="kubernetes",
+            namespace="default",
+            labels={"endpointslice.kubernetes.io/skip-mirror": "true"},
+        ),
+        subsets=[
+            EndpointSubset(
+                addresses=[EndpointAddress(ip=advertised.address)],
+                ports=[EndpointPort(name="https", port=advertised.port, protocol="TCP")],
+            )
+        ],
+    )
+    known = caches.get(Endpoints, "default", "kubernetes")
+    if known is None:
+        await _create(client, endpoints)
+    elif known.subsets != endpoints.subsets:
+        known.subsets = endpoints.subsets
+        await client.update(known)
+    await _publish_slice(client, caches, advertised)
+
+
+async def _publish_slice(client: Client, caches: Caches, advertised: Advertised) -> None:
+    wanted = EndpointSlice(
+        metadata=ObjectMeta(
+            name="kubernetes", namespace="default", labels={"kubernetes.io/service-name": "kubernetes"}
+        ),
+        addressType="IPv4",
+        endpoints=[Endpoint(addresses=[advertised.address], conditions=EndpointConditions(ready=True))],
+        ports=[SlicePort(name="https", port=advertised.port, protocol="TCP")],
+    )
+    found = caches.get(EndpointSlice, "default", "kubernetes")
+    if found is None:
+        await _create(client, wanted)
+    elif (found.endpoints, found.ports) != (wanted.endpoints, wanted.ports):
+        found.endpoints, found.ports = wanted.endpoints, wanted.ports
+        await client.update(found)
+
+
+async def _create(client: Client, obj: T) -> None:
+    try:
+        await client.create(obj)
+    except StatusError as error:
+        # Several API servers start at once: whoever came first wrote the same.
+        if error.reason != "AlreadyExists":
+            raise
