@@ -16,7 +16,6 @@ from wherry.meta.errors import FieldError, bad_request, invalid, invalid_value
 from wherry.meta.object import KubernetesObject
 from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.http import Handler, Request, RequestInfo, Response, UserInfo
-from wherry.server.protobuf.decode import CONTENT_TYPE, to_json
 from wherry.server.rbac.authorizer import Authorizer
 from wherry.server.rbac.evaluate import Index
 from wherry.server.tokens import TokenVerifier, Verified
@@ -32,10 +31,7 @@ def read_body(request: Request, kind: type[K], api_version: str) -> K:
     """The request's body as `kind`. Raises 400 for what it is not."""
     body = request.body
     try:
-        content_type = request.headers.get("content-type", "")
-        if content_type.startswith(CONTENT_TYPE):
-            body = to_json(body)
-        if "yaml" in content_type:
+        if "yaml" in request.headers.get("content-type", ""):
             import yaml
 
             obj = wire.convert(yaml.load(body, Loader=yaml.CSafeLoader), kind)

@@ -2,7 +2,7 @@
 
 The body is an envelope (magic bytes, then apiVersion, kind and the message). Messages are read with the field numbers
 of numbers.py and the types of the Structs; whatever is not known is skipped, as protobuf wants. Zeros that Go's JSON
-would have left out are left out. Everything behind this sees JSON only: `to_json` is called where the body is read.
+would have left out are left out. Everything behind filters/protobuf.py sees JSON only.
 """
 
 import base64
@@ -22,7 +22,6 @@ from wherry.meta.quantity import Quantity
 from wherry.meta.time import format_micro_time, format_time
 from wherry.server.protobuf.numbers import MESSAGES
 
-CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,11 +1,18 @@
 """Who may do what: evaluation, the bootstrap policy, the words of a refusal."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+
 import pytest
 
-from tests.unit.server.edges.worlds import ObjectCaches
+from tests.unit.server.edges.worlds import ObjectCaches, StandingClock
+from wherry.aio.entropy import Entropy
 from wherry.api.rbac_v1 import ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject
+from wherry.client.client import Client
+from wherry.client.transport import Response
 from wherry.meta.errors import StatusError
-from wherry.meta.object import ObjectMeta
+from wherry.meta.object import KubernetesObject, ObjectMeta
+from wherry.meta.wire import decode
 from wherry.server.filters.authorization import AuthorizationFilter
 from wherry.server.http import Request, RequestInfo, UserInfo
 from wherry.server.rbac import bootstrap
@@ -211,3 +218,50 @@ def test_reconciling_adds_what_is_missing_and_takes_nothing_away() -> None:
     assert bootstrap.plan_role(wanted, new) is None
     found.metadata.annotations[bootstrap.AUTOUPDATE] = "false"
     assert bootstrap.plan_role(wanted, found) is None
+
+
+class Posted:
+    """A transport that keeps what is created and answers with it."""
+
+    def __init__(self, caches: ObjectCaches) -> None:
+        self.caches = caches
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        assert method == "POST"
+        self.caches.objects.append(decode(kind_of(body), body))
+        return Response(status=201, headers={}, body=body)
+
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        raise AssertionError("nothing is watched")
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def kind_of(body: bytes) -> type[ClusterRole | Role | ClusterRoleBinding | RoleBinding]:
+    kinds = {kind.__name__: kind for kind in (ClusterRole, Role, ClusterRoleBinding, RoleBinding)}
+    return kinds[decode(KubernetesObject, body).kind]
+
+
+async def test_the_policy_is_written_once() -> None:
+    caches = ObjectCaches()
+    client = Client(Posted(caches), clock=StandingClock(), entropy=Entropy(1))
+    assert await bootstrap.reconcile(client, caches) == len(bootstrap.objects())
+    assert await bootstrap.reconcile(client, caches) == 0
+    assert caches.get(Role, "kube-public", "system:controller:bootstrap-signer") is not None
