@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 from wherry.aio.clock import Clock
 from wherry.api import registry as api
 from wherry.meta.errors import StatusError, timeout
-from wherry.meta.object import KubernetesObject
 from wherry.meta.resource import Resource
 from wherry.server.objects import Codec, labels_of
 from wherry.server.strategies.strategy import Strategy
-from wherry.server.watchcache import NO_FACTS, Entry, WatchCache
+from wherry.server.watchcache import NO_FACTS, Entry, Selection, WatchCache
 from wherry.store.errors import CompactedError, SlowWatcherError, StoreClosedError
 from wherry.store.protocol import Event, KeyValue, Store, prefix_end
 
@@ -212,8 +211,6 @@ class Caches:
         return [cache.codec.decode(entry.data) for entry in self._of(cache, namespace)]
 
     def _of(self, cache: WatchCache, namespace: str | None) -> Iterator[Entry]:
-        from wherry.server.watchcache import Selection
-
         return cache.select(Selection(namespace or ""))
 
     def on_change(self, kind: type[T], listener: Callable[[T | None, T | None], None]) -> None:
@@ -227,10 +224,6 @@ class Caches:
         for entry in list(cache.entries.values()):
             changed(None, entry)
         cache.listeners.append(changed)
-
-    def kinds(self) -> list[type[KubernetesObject]]:
-        """The built-in kinds that are kept."""
-        return list(self._by_kind)
 
 
 def too_large(revision: int, current: int) -> StatusError:

@@ -1,0 +1,166 @@
+"""Formats: what the client accepts (JSON, YAML, Table, PartialObjectMetadata) and what it sends (JSON, YAML).
+
+The common case, JSON as stored, costs one cached look-up and no copy. Protobuf and CBOR are not spoken; clients that
+prefer them name JSON as well.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import orjson
+
+from wherry.meta.errors import StatusError, bad_request, not_acceptable, request_entity_too_large, unsupported_media_type
+from wherry.server.http import Request, Response
+
+JSON, YAML = "application/json", "application/yaml"
+ACCEPTED = (JSON, YAML)
+BODY_BYTES_MAX = 3 * 1024 * 1024
+PATCH_TYPES = {
+    "application/json-patch+json": "json",
+    "application/merge-patch+json": "merge",
+    "application/strategic-merge-patch+json": "strategic",
+    "application/apply-patch+yaml": "apply",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What to answer with. `shape` is "", Table, PartialObjectMetadata or PartialObjectMetadataList."""
+
+    shape: str = ""
+    version: str = "v1"
+    yaml: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Objects as stored."""
+        return not self.shape and not self.yaml
+
+    @property
+    def content_type(self) -> str:
+        """The answer's header."""
+        return YAML if self.yaml else JSON
+
+
+@lru_cache(maxsize=1024)
+def negotiate(accept: str, shapes: bool = True) -> Accepted:
+    """The best of an Accept header, in its order. Raises 406 when nothing in it can be given."""
+    if not accept or accept == JSON:
+        return Accepted()
+    for clause in accept.split(","):
+        kind, *parameters = (part.strip() for part in clause.split(";"))
+        given = dict(item.partition("=")[::2] for item in parameters)
+        if kind not in (JSON, YAML, "*/*", "application/*"):
+            continue
+        shape = given.get("as", "")
+        if shape and (not shapes or given.get("g") != "meta.k8s.io" or given.get("v") not in ("v1", "v1beta1")):
+            continue
+        if shape not in ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
+            continue
+        return Accepted(shape, given.get("v", "v1"), kind == YAML)
+    raise not_acceptable([JSON, YAML, *PROTOBUF])
+
+
+PROTOBUF: tuple[str, ...] = ()
+
+
+def accepted(request: Request) -> Accepted:
+    """What to answer a request with. Raises 406."""
+    return negotiate(request.headers.get("accept", ""))
+
+
+def reply(request: Request, body: bytes, status: int = 200, warnings: list[str] | None = None) -> Response:
+    """JSON bytes in the format asked for, indented for people (?pretty=1), with warnings."""
+    wanted = accepted(request)
+    if wanted.yaml:
+        body = to_yaml(body)
+    elif request.query and request.first("pretty") not in ("", "0", "false"):
+        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    response = Response(status, body, content_type=wanted.content_type)
+    if warnings:
+        response.headers["Warning"] = warning_header(warnings)
+    return response
+
+
+def warning_header(warnings: list[str]) -> str:
+    """All warnings in one header, as RFC 7234 lets them be joined."""
+    shown = dict.fromkeys(warnings)
+    return ", ".join(
+        '299 - "{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")) for text in shown
+    )
+
+
+def status_response(request: Request, error: StatusError) -> Response:
+    """A refusal on the wire."""
+    headers = {}
+    if error.retry_after_seconds:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    body, kind = msgspec.json.encode(error.status()), JSON
+    if "yaml" in request.headers.get("accept", "") and JSON not in request.headers.get("accept", ""):
+        body, kind = to_yaml(body), YAML
+    return Response(error.code, body, headers=headers, content_type=kind)
+
+
+def to_yaml(body: bytes) -> bytes:
+    """JSON to YAML, keys in the order of JSON."""
+    import yaml
+
+    text: str = yaml.dump(orjson.loads(body), Dumper=yaml.CSafeDumper, sort_keys=False, default_flow_style=False)
+    return text.encode()
+
+
+def body_format(request: Request) -> str:
+    """json or yaml, by Content-Type. Raises 415, and 413 for a body over the limit."""
+    if len(request.body) > BODY_BYTES_MAX:
+        raise too_large()
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if kind in ("", JSON, "*/*"):
+        return "json"
+    if kind == YAML:
+        return "yaml"
+    raise unsupported_media_type(ACCEPTED)
+
+
+def too_large() -> StatusError:
+    """413 of a body over the limit."""
+    return request_entity_too_large(f"limit is {BODY_BYTES_MAX}")
+
+
+def parse(data: bytes, form: str, kind: str = "") -> Any:
+    """A body as plain JSON values. Raises 400."""
+    try:
+        return parse_yaml(data) if form == "yaml" else orjson.loads(data)
+    except ValueError as error:
+        raise unreadable(kind, str(error)) from error
+
+
+def parse_yaml(data: bytes) -> Any:
+    """YAML without Python's extras: timestamps stay text. Raises ValueError."""
+    import yaml
+
+    try:
+        return yaml.load(data, Loader=_yaml_loader())
+    except yaml.YAMLError as error:
+        raise ValueError(f"error converting YAML to JSON: {error}".replace("\n", " ")) from error
+
+
+@lru_cache(maxsize=1)
+def _yaml_loader() -> Any:
+    import yaml
+
+    class Loader(yaml.CSafeLoader):
+        """YAML's JSON part: no dates."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [item for item in resolvers if item[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+    return Loader
+
+
+def unreadable(kind: str, why: str) -> StatusError:
+    """400 of a body that cannot be parsed."""
+    subject = f" (must be of type {kind})" if kind else ""
+    return bad_request(f"the object provided is unrecognized{subject}: couldn't get version/kind; json parse error: {why}")
