@@ -42,7 +42,7 @@ def write(target: Path, files: Mapping[str, File], now: datetime, group: int | N
         full.chmod(_mode(item, group))
         if item.uid >= 0 or group is not None:
             os.chown(full, item.uid, -1 if group is None else group)
-    old = os.readlink(target / DATA) if (target / DATA).is_symlink() else None
+    old = (target / DATA).readlink() if (target / DATA).is_symlink() else None
     link = target / "..data_tmp"
     link.unlink(missing_ok=True)
     link.symlink_to(fresh.name)
