@@ -37,7 +37,7 @@ class ImpersonationFilter:
         headers = request.headers
         name = headers.get(_USER, "")
         if not name:
-            if any(key.startswith("impersonate-") for key in headers):
+            if any(key.lower().startswith("impersonate-") for key in headers):
                 raise bad_request("requested impersonation without impersonating a user")
             return
         claimed = UserInfo(name, headers.get(_UID, ""), _header_values(request, _GROUP), _extras(request))

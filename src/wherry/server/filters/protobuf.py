@@ -26,4 +26,5 @@ class ProtobufFilter:
             request.body = to_json(request.body)
         except ValueError as error:
             raise bad_request(f"unable to decode the request body: {error}") from error
-        request.headers = {**request.headers, "content-type": "application/json"}
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        request.headers = headers | {"content-type": "application/json"}
