@@ -115,6 +115,7 @@ def test_a_jobs_selector_is_made_of_its_uid() -> None:
     rules = strategy("batch", "jobs")
     rules.default(obj)
     rules.prepare_for_create(obj, context())
+    assert obj.spec.selector is not None
     assert obj.spec.selector.matchLabels == {"batch.kubernetes.io/controller-uid": "u-1"}
     assert obj.spec.template.metadata.labels["job-name"] == "x"
     assert rules.validate(obj) == []

@@ -25,7 +25,7 @@ class Objects:
 
     def list(self, kind: type[T], namespace: str | None = None) -> "list[T]":
         found = [item for item in self.objects if isinstance(item, kind)]
-        return [item for item in found if namespace is None or item.metadata.namespace == namespace]  # type: ignore[attr-defined]
+        return [item for item in found if namespace is None or item.metadata.namespace == namespace]
 
 
 def context(caches: Objects | None = None, user: str = "admin") -> RequestContext:
