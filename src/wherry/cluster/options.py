@@ -35,7 +35,7 @@ class UpOptions:
     """File that gets the context; None: $KUBECONFIG, else ~/.kube/config."""
     wait_seconds: float = 60.0
     """How long to wait for readiness before giving up."""
-    pods_per_node: int = 110
+
     fake_pod_start_seconds: float = 0.0
     """Fake runtime: how long a pod takes to become Running."""
     component_failure_grace_seconds: float = 40.0

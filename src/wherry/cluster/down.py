@@ -1,0 +1,111 @@
+"""Stopping a cluster and removing what it left on the machine, whether its process still lives or was killed.
+
+Works from outside: ends the process, then takes away containers, network, rules, addresses and the kubeconfig context.
+"""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from wherry.aio.clock import Clock
+from wherry.client import kubeconfig
+from wherry.cluster import addresses, instance
+from wherry.cluster.containerd import Containerd
+from wherry.cluster.failure import ClusterError
+from wherry.cluster.network import Masquerade
+
+STOP_TIMEOUT_SECONDS = 20.0
+GRACE_SECONDS = 2
+
+
+async def bring_down(root: Path, name: str, *, keep_data: bool, clock: Clock, say: Callable[[str], None]) -> None:
+    """Stop cluster `name`. Raises ClusterError when there is none, or it cannot be stopped."""
+    directory = root / name
+    found = instance.read(directory)
+    if found is None:
+        known = ", ".join(one.name for one in instance.all_instances(root)) or "none"
+        raise ClusterError(f"there is no cluster {name!r} under {root} (known: {known})")
+    if found.running():
+        say(f"stopping {name}")
+        await _end(found.pid, found.running, clock)
+    with instance.exclusive(directory):
+        await clean_up(directory, found, clock)
+        if not keep_data:
+            addresses.release(directory)
+            shutil.rmtree(directory)
+    say(f"cluster {name} is stopped" + (f"; its data is kept in {directory}" if keep_data else " and removed"))
+
+
+async def clean_up(directory: Path, found: instance.Instance, clock: Clock) -> None:
+    """Take away what outlives the process: containers, child processes, rules, the context."""
+    for node in found.nodes:
+        if found.runtime == "containerd":
+            await remove_containers(Containerd(Path(node.directory) / "containerd", clock), clock)
+        elif found.runtime == "process":
+            await _remove_processes(Path(node.directory), clock)
+    if found.runtime == "containerd":
+        from wherry.proxy.nftables import NftablesBackend
+
+        await NftablesBackend(service_table(found.name)).remove()
+        await Masquerade(found.name, "").remove()
+    try:
+        kubeconfig.remove_context(Path(found.kubeconfig), found.context)
+    except kubeconfig.KubeconfigError as error:
+        raise ClusterError(str(error)) from error
+
+
+def service_table(name: str) -> str:
+    """The nftables table that holds a cluster's Services."""
+    return f"wherry-{name}-services"
+
+
+async def remove_containers(containerd: Containerd, clock: Clock) -> None:
+    """Stop and remove every pod of a node, then its containerd."""
+    from wherry.kubelet.runtimes.cri import CriRuntime
+
+    if not containerd.paths.config.exists():
+        return
+    await containerd.start()
+    runtime = CriRuntime(str(containerd.paths.socket), clock)
+    try:
+        for pod in (await runtime.pods()).values():
+            for container in pod.containers:
+                await runtime.stop_container(container.id, GRACE_SECONDS)
+                await runtime.remove_container(container.id)
+            for sandbox in pod.sandboxes:
+                await runtime.stop_sandbox(sandbox.id)
+                await runtime.remove_sandbox(sandbox.id)
+    finally:
+        await runtime.close()
+        await containerd.stop()
+
+
+async def _remove_processes(node: Path, clock: Clock) -> None:
+    from wherry.kubelet.runtimes.process import ProcessRuntime
+
+    runtime = ProcessRuntime(node / "processes", "127.0.0.0/8", clock)
+    for pod in (await runtime.pods()).values():
+        for container in pod.containers:
+            await runtime.stop_container(container.id, GRACE_SECONDS)
+            await runtime.remove_container(container.id)
+        for sandbox in pod.sandboxes:
+            await runtime.stop_sandbox(sandbox.id)
+            await runtime.remove_sandbox(sandbox.id)
+
+
+async def _end(pid: int, running: Callable[[], bool], clock: Clock) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        except PermissionError as error:
+            raise ClusterError(f"process {pid} belongs to another user: run wherry down as that user") from error
+        deadline = clock.monotonic() + STOP_TIMEOUT_SECONDS
+        while running() and clock.monotonic() < deadline:
+            await clock.sleep(0.05)
+        if not running():
+            return
+    raise ClusterError(f"process {pid} does not stop")
