@@ -1,7 +1,7 @@
 """One pod's agent: asks the machine what to do, does it, reports. One task for each pod of the node.
 
-The loop wakes when the pod changes, when the runtime tells of a change, when a probe has a verdict or an object that the
-pod uses changes, and when the plan said so. A deletion interrupts whatever is under way (an image pull, a postStart
+The loop wakes when the pod changes, when the runtime tells of a change, when a probe has a verdict or an object that
+the pod uses changes, and when the plan said so. A deletion interrupts whatever is under way (an image pull, a postStart
 hook) and leads to `_terminate`; a shorter grace period interrupts that in turn. starting.py starts containers.
 """
 
