@@ -56,8 +56,10 @@ class Overlay(Generic[T]):
         """One object that is its own group: as cached, or as we wrote it since."""
         key = meta_key(cached)
         written = self._written.get(key, {}).get(key)
-        if written is None or self._informer.resource_version < _version(written) > _version(cached):
-            return cached if written is None else written
+        if written is None:
+            return cached
+        if self._informer.resource_version < _version(written) and _version(cached) < _version(written):
+            return written
         del self._written[key]
         return cached
 
