@@ -5,17 +5,18 @@ Filter there is asked node by node, here it returns masks. Plugins hold no state
 Built-in plugins come in by the same door as anybody's: plugins/__init__.py lists them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from wherry.api.core_v1 import Node, Pod
+from wherry.api.core_v1 import Node
 from wherry.scheduler.snapshot import Column, Mask, PodInfo, Snapshot
 
 MAX_NODE_SCORE = 100
+DEFAULT_SCHEDULER = "default-scheduler"
 
 
 class ClusterEvent(Enum):
@@ -23,7 +24,9 @@ class ClusterEvent(Enum):
 
     NODE_ADD = auto()
     NODE_UPDATE = auto()
+    NODE_DELETE = auto()
     ASSIGNED_POD_ADD = auto()
+    ASSIGNED_POD_UPDATE = auto()
     ASSIGNED_POD_DELETE = auto()
     POD_UPDATE = auto()
 
@@ -35,7 +38,8 @@ class Change:
     event: ClusterEvent
     old_node: Node | None = None
     new_node: Node | None = None
-    pod: Pod | None = None
+    pod: PodInfo | None = None
+    old_pod: PodInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,30 @@ class PreEnqueue(Plugin, Protocol):
         """Why the pod may not be queued yet, or None."""
 
 
+class QueueSort(Plugin, Protocol):
+    """Orders the pods that wait."""
+
+    def rank(self, info: PodInfo, since: float) -> tuple[float, ...]:
+        """Lower goes first; `since` is when the pod last entered the queue."""
+
+
+@runtime_checkable
+class PreFilter(Plugin, Protocol):
+    """Narrows the nodes before any filter looks at them."""
+
+    def pre_filter(self, info: PodInfo, nodes: Snapshot) -> Mask | str | None:
+        """The only nodes worth a look; a reason to refuse all; None for no opinion."""
+
+
 @runtime_checkable
 class Filter(Plugin, Protocol):
     """Says which nodes cannot run a pod."""
 
     def filter(self, info: PodInfo, nodes: Snapshot) -> list[Refusal]:
         """Refusals; nodes in none of them are fine. Rows that hold no node may be in any."""
+
+    def across_nodes(self, info: PodInfo, nodes: Snapshot) -> bool:
+        """Whether pods on one node can change what this filter says of another."""
 
 
 @runtime_checkable
@@ -81,11 +103,24 @@ class Score(Plugin, Protocol):
         """A score per row, normalized; None when the plugin has no preference for this pod."""
 
 
+@dataclass(slots=True)
+class Help:
+    """What came of helping a pod that no node can run."""
+
+    message: str = ""
+    """Why nothing was done; "" when something was."""
+    node_name: str | None = None
+    """The node that is being made room on."""
+    victims: list[PodInfo] = field(default_factory=list)
+    keep_nomination: bool = False
+    """Whether what was promised to the pod earlier still holds."""
+
+
 class PostFilter(Plugin, Protocol):
     """Tries to help a pod that no node can run (preemption)."""
 
-    def post_filter(self, info: PodInfo, nodes: Snapshot, unresolvable: Mask) -> str:
-        """What to tell about the attempt."""
+    def post_filter(self, profile: "Profile", info: PodInfo, nodes: Snapshot, resolvable: Mask) -> Help:
+        """Decides, and changes nothing: the scheduler evicts. `resolvable` are the nodes that fewer pods may open."""
 
 
 class Reserve(Plugin, Protocol):
@@ -130,8 +165,10 @@ class PostBind(Plugin, Protocol):
 class Profile:
     """The plugins of one scheduler name, by point, in the order they are asked."""
 
-    scheduler_name: str = "default-scheduler"
+    scheduler_name: str = DEFAULT_SCHEDULER
     pre_enqueue: list[PreEnqueue] = field(default_factory=list)
+    queue_sort: QueueSort | None = None
+    pre_filters: list[PreFilter] = field(default_factory=list)
     filters: list[Filter] = field(default_factory=list)
     post_filters: list[PostFilter] = field(default_factory=list)
     scores: list[tuple[Score, int]] = field(default_factory=list)
@@ -144,7 +181,13 @@ class Profile:
 
     def by_name(self) -> dict[str, Plugin]:
         """Plugins that can refuse a pod, by name, for the queue's hints."""
-        groups: Iterable[Iterable[Plugin]] = (self.pre_enqueue, self.filters, self.reserves, self.permits)
+        groups: Iterable[Iterable[Plugin]] = (
+            self.pre_enqueue,
+            self.pre_filters,
+            self.filters,
+            self.reserves,
+            self.permits,
+        )
         return {plugin.name: plugin for group in groups for plugin in group}
 
 
@@ -156,9 +199,6 @@ def default_normalize(scores: Column, feasible: Mask, *, reverse: bool = False) 
     scaled = scores * MAX_NODE_SCORE // highest
     result: Column = MAX_NODE_SCORE - scaled if reverse else scaled
     return result
-
-
-NodeTest = Callable[[Snapshot], Mask]
 
 
 def none_of(nodes: Snapshot) -> Mask:

@@ -1,8 +1,10 @@
 """Pods that wait for a node: those to try now, those backing off, and those that nothing could help yet.
 
 An unschedulable pod goes back to work when an event happens that a plugin which refused it says may help (queueing
-hints), or after five minutes in any case. Repeated attempts back off from 1 s to 10 s. Source of the behaviour:
-kube-scheduler's PriorityQueue.
+hints, KEP-4247), or after five minutes in any case. Repeated attempts back off from 1 s to 10 s; when there is nothing
+else to do, those that wait only for their backoff are taken early (KEP-5142), but not those that failed by an error.
+
+Source of the behaviour: kube-scheduler's PriorityQueue.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wherry.aio.clock import Clock
-from wherry.scheduler.framework import Change, Plugin
+from wherry.scheduler.framework import Change, ClusterEvent, Plugin, QueueSort
 from wherry.scheduler.snapshot import PodInfo
 
 INITIAL_BACKOFF_SECONDS = 1.0
@@ -32,6 +34,8 @@ class QueuedPod:
     attempts: int = 0
     failed_at: float = 0.0
     refused_by: frozenset[str] = frozenset()
+    by_error: bool = False
+    """Failed to be bound rather than to be placed."""
     state: str = "active"
     serial: int = field(default=0)
     """Distinguishes the live heap entry from outdated ones."""
@@ -45,11 +49,14 @@ class QueuedPod:
 class SchedulingQueue:
     """Active, backoff and unschedulable pods; every pod is in exactly one of them."""
 
-    def __init__(self, clock: Clock, plugins: Mapping[str, Plugin]) -> None:
+    def __init__(self, clock: Clock, plugins: Mapping[str, Plugin], sort: QueueSort) -> None:
         self._clock = clock
+        self._sort = sort
         self._plugins = plugins
         self._pods: dict[Key, QueuedPod] = {}
-        self._active: list[tuple[int, float, int, Key]] = []
+        self._unschedulable: dict[Key, QueuedPod] = {}
+        """Those of `_pods` in that state, for events to look at."""
+        self._active: list[tuple[tuple[float, ...], int, Key]] = []
         self._backoff: list[tuple[float, int, Key]] = []
         self._serials = itertools.count(1)
         self._ready = asyncio.Event()
@@ -70,32 +77,53 @@ class SchedulingQueue:
         queued = self._pods.get(info.key)
         if queued is None or queued.info.pod.metadata.uid != info.pod.metadata.uid:
             queued = self._pods[info.key] = QueuedPod(info, self._clock.monotonic())
+            self._unschedulable.pop(info.key, None)
         elif queued.state in ("active", "backoff") and not gated:
             queued.info = info
             return
-        queued.info = info
+        old, queued.info = queued.info, info
         if gated:
+            self._unschedulable.pop(info.key, None)
             queued.state, queued.serial = "gated", next(self._serials)
-        elif queued.state == "unschedulable":
-            self._retry(queued)
-        else:
+        elif queued.state != "unschedulable":
             self._activate(queued)
+        elif not _same_wishes(old, info):
+            self._hint(queued, Change(ClusterEvent.POD_UPDATE, pod=info, old_pod=old))
 
     def remove(self, key: Key) -> None:
         """Forget a pod."""
         self._pods.pop(key, None)
+        self._unschedulable.pop(key, None)
 
     def take(self) -> QueuedPod | None:
         """The next pod to schedule, taken out; None when there is none now."""
         self._wake_backoff()
         while self._active:
-            _, _, serial, key = heapq.heappop(self._active)
+            _, serial, key = heapq.heappop(self._active)
             queued = self._pods.get(key)
             if queued is not None and queued.serial == serial and queued.state == "active":
                 del self._pods[key]
                 return queued
-        self._ready.clear()
-        return None
+        if (queued := self._early()) is None:
+            self._ready.clear()
+        return queued
+
+    def _early(self) -> QueuedPod | None:
+        """The pod that is nearest to the end of its backoff, of those that no error held up."""
+        held_up = []
+        found = None
+        while self._backoff and found is None:
+            entry = heapq.heappop(self._backoff)
+            queued = self._pods.get(entry[2])
+            if queued is None or queued.serial != entry[1] or queued.state != "backoff":
+                continue
+            if queued.by_error:
+                held_up.append(entry)
+            else:
+                found = self._pods.pop(entry[2])
+        for entry in held_up:
+            heapq.heappush(self._backoff, entry)
+        return found
 
     async def wait(self) -> None:
         """Until `take` may have something."""
@@ -107,29 +135,37 @@ class SchedulingQueue:
             return
         self._pods[queued.info.key] = queued
         queued.attempts += 1
-        queued.failed_at = self._clock.monotonic()
+        queued.failed_at = queued.since = self._clock.monotonic()
         queued.refused_by = refused_by
+        queued.by_error = not refused_by
         queued.serial = next(self._serials)
         if refused_by:
             queued.state = "unschedulable"
+            self._unschedulable[queued.info.key] = queued
             self._arm(queued.failed_at + FLUSH_SECONDS)
         else:
             self._back_off(queued)
 
     def happened(self, change: Change) -> None:
         """Something changed: pods it may help go back to work."""
-        for queued in list(self._pods.values()):
-            if queued.state == "unschedulable" and self._may_help(queued, change):
-                self._retry(queued)
+        for queued in list(self._unschedulable.values()):
+            self._hint(queued, change)
+
+    def activate(self, key: Key) -> None:
+        """Try a pod now, whatever it waits for."""
+        queued = self._pods.get(key)
+        if queued is not None and queued.state in ("unschedulable", "backoff"):
+            self._activate(queued)
 
     def close(self) -> None:
         """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _may_help(self, queued: QueuedPod, change: Change) -> bool:
+    def _hint(self, queued: QueuedPod, change: Change) -> None:
         refusers = (self._plugins.get(name) for name in queued.refused_by)
-        return any(plugin is None or plugin.helps(queued.info, change) for plugin in refusers)
+        if any(plugin is None or plugin.helps(queued.info, change) for plugin in refusers):
+            self._retry(queued)
 
     def _retry(self, queued: QueuedPod) -> None:
         if queued.backoff_until() > self._clock.monotonic():
@@ -138,13 +174,17 @@ class SchedulingQueue:
             self._activate(queued)
 
     def _activate(self, queued: QueuedPod) -> None:
+        self._unschedulable.pop(queued.info.key, None)
         queued.state, queued.serial = "active", next(self._serials)
-        priority = queued.info.pod.spec.priority or 0
-        heapq.heappush(self._active, (-priority, queued.since, queued.serial, queued.info.key))
+        rank = self._sort.rank(queued.info, queued.since)
+        heapq.heappush(self._active, (rank, queued.serial, queued.info.key))
         self._ready.set()
 
     def _back_off(self, queued: QueuedPod) -> None:
+        self._unschedulable.pop(queued.info.key, None)
         queued.state, queued.serial = "backoff", next(self._serials)
+        if not queued.by_error:
+            self._ready.set()  # it may be taken early
         heapq.heappush(self._backoff, (queued.backoff_until(), queued.serial, queued.info.key))
         self._arm(queued.backoff_until())
 
@@ -169,7 +209,7 @@ class SchedulingQueue:
         self._timer = None
         now = self._clock.monotonic()
         self._wake_backoff()
-        waiting = [queued for queued in self._pods.values() if queued.state == "unschedulable"]
+        waiting = list(self._unschedulable.values())
         for queued in waiting:
             if now - queued.failed_at >= FLUSH_SECONDS:
                 self._retry(queued)
@@ -177,3 +217,8 @@ class SchedulingQueue:
         times += [self._backoff[0][0]] if self._backoff else []
         if times:
             self._arm(min(times))
+
+
+def _same_wishes(old: PodInfo, new: PodInfo) -> bool:
+    """Whether only its status changed, which is mostly our own writing."""
+    return old.pod.spec == new.pod.spec and old.pod.metadata.labels == new.pod.metadata.labels

@@ -4,6 +4,7 @@ A row is a node, a column one fact about all nodes: free milli-CPU, a label's va
 current by informer events; placing a pod changes a handful of numbers in one row. Rows of deleted nodes are reused.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,16 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wherry.api.core_v1 import Node, Pod, Taint, Toleration
-from wherry.rules.pods import host_ports
-from wherry.rules.requests import in_scheduler_units, pod_requests
+from wherry.api.core_v1 import Node, Pod, ResourceRequirements, Taint, Toleration
+from wherry.meta.quantity import Quantity
+from wherry.rules.pods import all_containers, host_ports
+from wherry.rules.requests import container_sum, in_scheduler_units, pod_requests
+from wherry.scheduler.affinity_terms import PodTerms, terms_of
+from wherry.scheduler.podindex import ClassKey, PodIndex
 
 Mask = NDArray[np.bool_]
 Column = NDArray[np.int64]
 
 # What a container without requests is counted as when scores compare load (kube-scheduler's defaults).
-NONZERO_CPU_MILLI = 100
-NONZERO_MEMORY_BYTES = 200 * 1024 * 1024
+NONZERO = {"cpu": Quantity.of_milli(100), "memory": Quantity.of_value(200 * 1024 * 1024)}
 INITIAL_ROWS = 16
 ABSENT = -1
 """Value number of a label that a node does not carry."""
@@ -34,12 +37,23 @@ class PodInfo:
     requests: dict[str, int]
     nonzero: tuple[int, int]
     ports: list[tuple[str, str, int]]
+    terms: PodTerms
+    class_key: ClassKey
+    priority: int
 
     @classmethod
     def of(cls, pod: Pod) -> "PodInfo":
         """Compute the facts of `pod`."""
         requests = {name: amount for name, amount in pod_requests(pod).items() if amount}
-        return cls(pod, requests, _nonzero(pod, requests), host_ports(pod.spec))
+        metadata = pod.metadata
+        kind = (metadata.namespace or "", frozenset(metadata.labels.items()), metadata.deletionTimestamp is not None)
+        priority = pod.spec.priority or 0
+        return cls(pod, requests, _nonzero(pod, requests), host_ports(pod.spec), terms_of(pod), kind, priority)
+
+    @property
+    def uid(self) -> str:
+        """The pod's uid."""
+        return self.pod.metadata.uid or ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -62,6 +76,15 @@ class Label:
     def number(self, value: str) -> int:
         """The number of `value`, a new one if need be."""
         return self.numbers.setdefault(value, len(self.numbers))
+
+    def compact(self) -> None:
+        """Forget values that no node has any more, once they are most of what is known."""
+        if len(self.numbers) > 2 * len(self.column):
+            values = {number: value for value, number in self.numbers.items()}
+            kept, inverse = np.unique(self.column, return_inverse=True)
+            has_absent = len(kept) > 0 and int(kept[0]) == ABSENT
+            self.column = inverse.astype(np.int64) - (1 if has_absent else 0)
+            self.numbers = {values[int(old)]: new for new, old in enumerate(kept[1:] if has_absent else kept)}
 
 
 class Snapshot:
@@ -90,6 +113,13 @@ class Snapshot:
         self.pods: dict[str, tuple[str, PodInfo]] = {}
         """Pod uid → node name and facts; assumed pods included."""
         self.pods_by_node: dict[str, dict[str, PodInfo]] = {}
+        self.priorities: Counter[int] = Counter()
+        """How many pods there are of each priority: whether preemption can find any victim at all."""
+        self.index = PodIndex()
+        self.namespaces: dict[str, dict[str, str]] = {}
+        """Namespace → its labels, for affinity by namespaceSelector."""
+        self.nominated: dict[str, tuple[str, PodInfo]] = {}
+        """Uid → node and facts of pods that preempted others and wait for the room."""
         self._free: list[int] = list(range(INITIAL_ROWS - 1, -1, -1))
 
     # Nodes ------------------------------------------------------------------------------------------------------------
@@ -156,6 +186,7 @@ class Snapshot:
                 del self.taints[key]
         for label in self.labels.values():
             label.column[row] = ABSENT
+            label.compact()
         for name in [name for name, (_, mask) in self.images.items() if mask[row]]:
             self.images[name][1][row] = False
             if not self.images[name][1].any():
@@ -165,10 +196,11 @@ class Snapshot:
 
     def add_pod(self, info: PodInfo, node_name: str) -> None:
         """Count a pod on a node, once however often it is told."""
-        uid = info.pod.metadata.uid or ""
+        uid = info.uid
         if uid in self.pods:
             self.remove_pod(uid)
         self.pods[uid] = (node_name, info)
+        self.priorities[info.priority] += 1
         self.pods_by_node.setdefault(node_name, {})[uid] = info
         row = self.rows.get(node_name)
         if row is not None:
@@ -180,6 +212,9 @@ class Snapshot:
         if known is None:
             return
         node_name, info = known
+        self.priorities[info.priority] -= 1
+        if not self.priorities[info.priority]:
+            del self.priorities[info.priority]
         on_node = self.pods_by_node[node_name]
         del on_node[uid]
         if not on_node:
@@ -194,6 +229,7 @@ class Snapshot:
         self.nonzero[0][row] += sign * info.nonzero[0]
         self.nonzero[1][row] += sign * info.nonzero[1]
         self.pod_counts[row] += sign
+        self.index.count(info.class_key, info.terms, row, sign)
         for ip, protocol, port in info.ports:
             holders = self.ports.setdefault((protocol, port), [])
             if sign > 0:
@@ -213,6 +249,25 @@ class Snapshot:
     def label_column(self, key: str) -> Label | None:
         """A label's column, or None when no node ever carried the key."""
         return self.labels.get(key)
+
+    def over(self, key: str, counts: Column) -> Column:
+        """For each row the sum of `counts` over all rows with its value of label `key`; 0 where it has none."""
+        label = self.labels.get(key)
+        if label is None:
+            return np.zeros(self.size, np.int64)
+        sums = np.bincount(label.column + 1, weights=counts, minlength=len(label.numbers) + 1).astype(np.int64)
+        sums[0] = 0
+        result: Column = sums[label.column + 1]
+        return result
+
+    def has_label(self, key: str) -> Mask:
+        """The rows that carry label `key`."""
+        label = self.labels.get(key)
+        return np.zeros(self.size, np.bool_) if label is None else label.column != ABSENT
+
+    def labels_of(self, namespace: str) -> dict[str, str]:
+        """A namespace's labels."""
+        return self.namespaces.get(namespace, {})
 
     def mask_of(self, names: Iterable[str]) -> Mask:
         """The nodes of these names."""
@@ -254,10 +309,22 @@ def taint_of(key: tuple[str, str, str]) -> Taint:
 
 
 def _nonzero(pod: Pod, requests: dict[str, int]) -> tuple[int, int]:
-    """CPU and memory with a default for every container that requests none."""
-    cpu, memory = requests.get("cpu", 0), requests.get("memory", 0)
-    for container in pod.spec.containers:
-        asked = container.resources.requests if container.resources else {}
-        cpu += 0 if "cpu" in asked else NONZERO_CPU_MILLI
-        memory += 0 if "memory" in asked else NONZERO_MEMORY_BYTES
-    return cpu, memory
+    """CPU and memory with a default for every container that requests none; pod-level requests need no default."""
+    level = pod.spec.resources.requests if pod.spec.resources else {}
+    if all(_asks(container.resources) for container in all_containers(pod.spec)):
+        return requests.get("cpu", 0), requests.get("memory", 0)
+    sums = container_sum(pod.spec, _with_defaults)
+    amounts = []
+    for name in ("cpu", "memory"):
+        nanos = level[name].nanos() if name in level else sums.get(name, 0)
+        nanos += pod.spec.overhead[name].nanos() if name in pod.spec.overhead else 0
+        amounts.append(in_scheduler_units(name, nanos))
+    return amounts[0], amounts[1]
+
+
+def _asks(resources: ResourceRequirements | None) -> bool:
+    return resources is not None and "cpu" in resources.requests and "memory" in resources.requests
+
+
+def _with_defaults(resources: ResourceRequirements | None) -> Mapping[str, Quantity]:
+    return NONZERO if resources is None else {**NONZERO, **resources.requests}

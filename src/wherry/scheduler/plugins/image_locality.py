@@ -24,7 +24,7 @@ class ImageLocality:
                 size, mask = known
                 # An image that is on few nodes counts for less, or one warm node would draw every pod.
                 spread = int(np.count_nonzero(mask)) / max(nodes.count, 1)
-                share = mask * int(size * spread)
+                share = mask.astype(np.int64) * int(size * spread)
                 total = share if total is None else total + share
         if total is None:
             return None

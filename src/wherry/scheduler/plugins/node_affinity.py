@@ -6,27 +6,34 @@ from wherry.api.core_v1 import NodeSelectorRequirement, NodeSelectorTerm
 from wherry.scheduler.framework import Change, ClusterEvent, Refusal, default_normalize, none_of
 from wherry.scheduler.snapshot import ABSENT, Column, Mask, PodInfo, Snapshot
 
+MISMATCH = "node(s) didn't match Pod's node affinity/selector"
+
 
 class NodeAffinity:
     """Filter and score."""
 
     name = "NodeAffinity"
 
-    def filter(self, info: PodInfo, nodes: Snapshot) -> list[Refusal]:
-        spec = info.pod.spec
-        affinity = spec.affinity.nodeAffinity if spec.affinity else None
+    def pre_filter(self, info: PodInfo, nodes: Snapshot) -> Mask | str | None:
+        """DaemonSet pods name their node by matchFields: look at no other."""
+        affinity = info.pod.spec.affinity.nodeAffinity if info.pod.spec.affinity else None
         required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
-        if not spec.nodeSelector and required is None:
-            return []
-        fits = nodes.valid.copy()
-        for key, value in spec.nodeSelector.items():
-            fits &= _in(nodes, key, [value])
-        if required is not None:
-            any_term = none_of(nodes)
-            for term in required.nodeSelectorTerms:
-                any_term |= term_mask(nodes, term)
-            fits &= any_term
-        return [Refusal(~fits, "node(s) didn't match Pod's node affinity/selector", resolvable=False)]
+        if required is None or not required.nodeSelectorTerms:
+            return None
+        named: set[str] = set()
+        for term in required.nodeSelectorTerms:
+            fields = [item for item in term.matchFields if item.key == "metadata.name" and item.operator == "In"]
+            if not fields:
+                return None
+            named |= set.intersection(*(set(item.values) for item in fields))
+        return nodes.mask_of(named) if named else "pod affinity terms conflict"
+
+    def filter(self, info: PodInfo, nodes: Snapshot) -> list[Refusal]:
+        fits = required_nodes(info, nodes)
+        return [] if fits is None else [Refusal(~fits, MISMATCH, resolvable=False)]
+
+    def across_nodes(self, info: PodInfo, nodes: Snapshot) -> bool:
+        return False
 
     def score(self, info: PodInfo, nodes: Snapshot, feasible: Mask) -> Column | None:
         spec = info.pod.spec
@@ -44,6 +51,24 @@ class NodeAffinity:
         if change.event is ClusterEvent.NODE_UPDATE and change.old_node and change.new_node:
             return change.old_node.metadata.labels != change.new_node.metadata.labels
         return change.event in (ClusterEvent.NODE_ADD, ClusterEvent.POD_UPDATE)
+
+
+def required_nodes(info: PodInfo, nodes: Snapshot) -> Mask | None:
+    """Nodes that satisfy the pod's node selector and required affinity; None when it has neither."""
+    spec = info.pod.spec
+    affinity = spec.affinity.nodeAffinity if spec.affinity else None
+    required = affinity.requiredDuringSchedulingIgnoredDuringExecution if affinity else None
+    if not spec.nodeSelector and required is None:
+        return None
+    fits = nodes.valid.copy()
+    for key, value in spec.nodeSelector.items():
+        fits &= _in(nodes, key, [value])
+    if required is not None:
+        any_term = none_of(nodes)
+        for term in required.nodeSelectorTerms:
+            any_term |= term_mask(nodes, term)
+        fits &= any_term
+    return fits
 
 
 def term_mask(nodes: Snapshot, term: NodeSelectorTerm) -> Mask:
@@ -101,4 +126,4 @@ def _compare(nodes: Snapshot, expression: NodeSelectorRequirement) -> Mask:
 
 
 def _is_integer(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
+    return text.isascii() and text.removeprefix("-").isdecimal()

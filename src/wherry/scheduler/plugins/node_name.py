@@ -16,5 +16,8 @@ class NodeName:
         refused = ~nodes.mask_of([wanted])
         return [Refusal(refused, "node(s) didn't match the requested node name", resolvable=False)]
 
+    def across_nodes(self, info: PodInfo, nodes: Snapshot) -> bool:
+        return False
+
     def helps(self, info: PodInfo, change: Change) -> bool:
         return change.event in (ClusterEvent.NODE_ADD, ClusterEvent.NODE_UPDATE)

@@ -18,7 +18,10 @@ class NodeUnschedulable:
             return []
         return [Refusal(nodes.unschedulable, "node(s) were unschedulable", resolvable=False)]
 
+    def across_nodes(self, info: PodInfo, nodes: Snapshot) -> bool:
+        return False
+
     def helps(self, info: PodInfo, change: Change) -> bool:
         if change.event is ClusterEvent.NODE_UPDATE and change.old_node and change.new_node:
             return bool(change.old_node.spec.unschedulable) and not change.new_node.spec.unschedulable
-        return change.event is ClusterEvent.NODE_ADD
+        return change.event in (ClusterEvent.NODE_ADD, ClusterEvent.POD_UPDATE)

@@ -13,11 +13,11 @@ class TaintToleration:
     name = "TaintToleration"
 
     def filter(self, info: PodInfo, nodes: Snapshot) -> list[Refusal]:
-        refused: Mask | None = None
-        for key, mask in nodes.taints.items():
-            if key[2] != "PreferNoSchedule" and not is_tolerated(taint_of(key), info.tolerations):
-                refused = mask if refused is None else refused | mask
+        refused = untolerated_nodes(info, nodes)
         return [] if refused is None else [Refusal(refused, "node(s) had untolerated taint(s)", resolvable=False)]
+
+    def across_nodes(self, info: PodInfo, nodes: Snapshot) -> bool:
+        return False
 
     def score(self, info: PodInfo, nodes: Snapshot, feasible: Mask) -> Column | None:
         counts: Column = np.zeros(nodes.size, np.int64)
@@ -31,3 +31,12 @@ class TaintToleration:
         if change.event is ClusterEvent.NODE_UPDATE and change.old_node and change.new_node:
             return change.old_node.spec.taints != change.new_node.spec.taints
         return change.event in (ClusterEvent.NODE_ADD, ClusterEvent.POD_UPDATE)
+
+
+def untolerated_nodes(info: PodInfo, nodes: Snapshot) -> Mask | None:
+    """Nodes with a NoSchedule or NoExecute taint that the pod does not tolerate; None when there is no such taint."""
+    refused: Mask | None = None
+    for key, mask in nodes.taints.items():
+        if key[2] != "PreferNoSchedule" and not is_tolerated(taint_of(key), info.tolerations):
+            refused = mask if refused is None else refused | mask
+    return refused
