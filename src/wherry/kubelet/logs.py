@@ -99,7 +99,7 @@ async def read_log(
 ) -> AsyncIterator[bytes]:
     """The log's output in chunks; with `follow` until the container has ended and all is read. Raises OSError."""
     chosen = LogFilter(options)
-    file = path.open("rb")
+    file: BinaryIO = path.open("rb")
     try:
         if options.tail_lines is not None:
             seek_tail(file, options.tail_lines)

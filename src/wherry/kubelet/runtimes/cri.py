@@ -208,7 +208,7 @@ class CriRuntime:
         listed = await self._call(_RUNTIME + "ListContainers", messages.containers_of(uid), pb.ListContainersResponse)
         if not found.items and not listed.containers:
             return None
-        sandboxes = [record for item in found.items if (record := await self._sandbox(item))]
+        sandboxes = [known for item in found.items if (known := await self._sandbox(item))]
         containers = [record for item in listed.containers if (record := await self._container(item))]
         meta = found.items[0].metadata if found.items else pb.PodSandboxMetadata()
         return PodRecord(
