@@ -36,11 +36,6 @@ class UpOptions:
     wait_seconds: float = 60.0
     """How long to wait for readiness before giving up."""
 
-    fake_pod_start_seconds: float = 0.0
-    """Fake runtime: how long a pod takes to become Running."""
-    component_failure_grace_seconds: float = 40.0
-    """Node monitor grace period of the node lifecycle controller."""
-
     def check(self) -> None:
         """Raise ClusterError for settings that cannot work."""
         if not _NAME.match(self.name):

@@ -15,9 +15,8 @@ def choose(wanted: str) -> tuple[str, str]:
             if os.geteuid() != 0:
                 raise ClusterError("--runtime containerd needs root: use sudo, or --runtime process")
             if missing := missing_programs():
-                raise ClusterError(
-                    f"--runtime containerd needs {', '.join(missing)}: install with `{INSTALL}`, or use --runtime process"
-                )
+                what = ", ".join(missing)
+                raise ClusterError(f"--runtime containerd needs {what}: `{INSTALL}`, or use --runtime process")
         return wanted, "as asked"
     if os.geteuid() != 0:
         return "process", "containers need root"

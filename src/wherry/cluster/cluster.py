@@ -1,0 +1,218 @@
+"""Everything one cluster runs, in the order it is started.
+
+Key material and address ranges; the container runtimes beside the control plane; then proxy, DNS and the nodes. All of
+it are supervised tasks of one event loop: a crash of one restarts it alone. Read control_plane.py and node.py next.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import wherry
+from wherry.aio.clock import Clock
+from wherry.aio.entropy import Entropy
+from wherry.aio.tasks import Supervisor
+from wherry.client import kubeconfig
+from wherry.client.client import Client
+from wherry.client.informer import Informers
+from wherry.cluster import addresses, instance
+from wherry.cluster.control_plane import ControlPlane, ControlPlaneOptions
+from wherry.cluster.down import remove_containers, service_table
+from wherry.cluster.failure import ClusterError
+from wherry.cluster.network import Masquerade, node_address
+from wherry.cluster.node import ClusterNode, NodePlace
+from wherry.cluster.options import CLUSTER_DOMAIN, UpOptions
+from wherry.cluster.pki import Pki
+from wherry.cluster.readiness import Readiness
+from wherry.cluster.runtime_choice import choose
+from wherry.cluster.system_services import publish_dns
+from wherry.meta.time import format_time
+
+if TYPE_CHECKING:
+    from wherry.dns.server import DnsServer
+    from wherry.proxy.backend import Backend
+    from wherry.proxy.proxier import Proxier
+
+LOOPBACK = "127.0.0.1"
+
+
+class Cluster:
+    """One cluster of this process; an async context manager."""
+
+    readiness: Readiness
+    client: Client
+    control_plane: ControlPlane
+
+    def __init__(self, options: UpOptions, clock: Clock, entropy: Entropy, tell: Callable[[str], None]) -> None:
+        self._options = options
+        self._clock = clock
+        self._entropy = entropy
+        self._tell = tell
+        self._stack = AsyncExitStack()
+        self.directory = options.directory()
+        self.context = f"wherry-{options.name}"
+        self.supervisor = Supervisor(clock, entropy)
+        self._nodes: list[ClusterNode] = []
+        self._runtime = ""
+
+    async def __aenter__(self) -> "Cluster":
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def undo(self) -> None:
+        """After a first start that failed: leave nothing behind but the log."""
+        for node in self._nodes:
+            if node.containerd is not None:
+                await remove_containers(node.containerd, self._clock)
+        if self._runtime == "containerd":
+            from wherry.proxy.nftables import NftablesBackend
+
+            await NftablesBackend(service_table(self._options.name)).remove()
+            await Masquerade(self._options.name, "").remove()
+        addresses.release(self.directory)
+        for path in self.directory.iterdir():
+            if path.name not in ("lock", "wherry.log"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    # Starting ---------------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        options = self._options
+        self._runtime, reason = choose(options.runtime)
+        self._tell(f"runtime: {self._runtime} ({reason})")
+        config_path = kubeconfig.paths(options.kubeconfig, os.environ)[0]
+        contained = self._runtime == "containerd"
+        ranges = addresses.claim(self.directory, loopback=not contained)
+        address = node_address() if contained else LOOPBACK
+        pki = Pki(self.directory / "pki", self._clock)
+        self._nodes = self._make_nodes(address, ranges, pki)
+        preparing = asyncio.gather(*(node.prepare() for node in self._nodes))
+        self.control_plane = ControlPlane(
+            ControlPlaneOptions(
+                directory=self.directory,
+                address=address,
+                listen=("0.0.0.0",) if contained else (LOOPBACK,),
+                port=options.port or self._port_of_before(),
+                ranges=ranges,
+                authorization_modes=("Node", "RBAC"),
+            ),
+            pki,
+            self._clock,
+            self._entropy,
+        )
+        try:
+            await self.control_plane.start(self._stack)
+        finally:
+            await preparing
+        self.client = self.control_plane.client
+        server = f"https://{LOOPBACK}:{self.control_plane.port}"
+        self._tell(f"API server: {server}")
+        self._write_kubeconfig(config_path, server, pki)
+        if contained:
+            await Masquerade(options.name, ranges.pod_cidr).install()
+        self._start_components(address, ranges)
+        self._record(server, config_path)
+
+    def _make_nodes(self, address: str, ranges: addresses.Ranges, pki: Pki) -> list[ClusterNode]:
+        if self._runtime == "fake":
+            return []
+        names = [f"{self._options.name}-{number}" for number in range(1, self._options.nodes + 1)]
+        places = [NodePlace(name, self.directory / "nodes" / name, address) for name in names]
+        return [ClusterNode(place, self._runtime, ranges, pki, self._clock) for place in places]
+
+    def _port_of_before(self) -> int:
+        """A cluster that comes back keeps its port, so that kubeconfigs and pods go on working."""
+        before = instance.read(self.directory)
+        return before.port if before else 0
+
+    def _start_components(self, address: str, ranges: addresses.Ranges) -> None:
+        self._stack.push_async_callback(self.supervisor.close)
+        informers = Informers(self.client)
+        fake = self._runtime == "fake"
+        self.readiness = Readiness(informers, self._options.nodes, wants_dns=not fake)
+        self.control_plane.start_components(self.supervisor, informers)
+        if fake:
+            self._start_fake_nodes(informers)
+        else:
+            self._start_network(informers, address, ranges)
+        for node in self._nodes:
+            node.start(self.supervisor, self.client, self._entropy)
+        self.supervisor.start("informers", informers.run)
+
+    def _start_network(self, informers: Informers, address: str, ranges: addresses.Ranges) -> None:
+        from wherry.dns.server import DnsOptions, DnsServer
+        from wherry.proxy.proxier import Proxier, ProxyOptions
+
+        proxier = Proxier(ProxyOptions(self._nodes[0].place.name), informers, self._proxy_backend(), self._clock)
+        self.supervisor.start("proxy", proxier.run)
+        dns = DnsServer(DnsOptions(address, 0, CLUSTER_DOMAIN), informers, self._clock)
+        self.supervisor.start("dns", dns.run)
+
+        async def publish() -> None:
+            await self._publish_dns(dns, proxier, ranges, address)
+
+        self.supervisor.start("dns service", publish)
+
+    async def _publish_dns(self, dns: "DnsServer", proxier: "Proxier", ranges: addresses.Ranges, address: str) -> None:
+        await dns.ready.wait()
+        await publish_dns(self.client, ranges.dns_address, address, dns.port)
+        await proxier.synced.wait()
+        self.readiness.dns.set()
+
+    def _proxy_backend(self) -> "Backend":
+        if self._runtime == "containerd":
+            from wherry.proxy.nftables import NftablesBackend
+
+            return NftablesBackend(service_table(self._options.name))
+        from wherry.proxy.userspace import UserspaceBackend
+
+        return UserspaceBackend(self._clock)
+
+    def _start_fake_nodes(self, informers: Informers) -> None:
+        from wherry.kubelet.hollow import HollowNodes
+
+        names = [f"{self._options.name}-{number}" for number in range(1, self._options.nodes + 1)]
+        hollow = HollowNodes(names, self.client, informers, self._clock)
+        self.supervisor.start("fake nodes", hollow.run)
+
+    # What others find -------------------------------------------------------------------------------------------------
+
+    def _write_kubeconfig(self, path: Path, server: str, pki: Pki) -> None:
+        admin = pki.client("admin", "kubernetes-admin", ["system:masters"])
+        credentials = kubeconfig.Credentials(
+            server=server,
+            ca=pki.ca.cert.read_bytes(),
+            client_cert=admin.cert.read_bytes(),
+            client_key=admin.key.read_bytes(),
+        )
+        try:
+            kubeconfig.write(self.directory / "admin.kubeconfig", kubeconfig.single_context(self.context, credentials))
+            kubeconfig.merge_context(path, self.context, credentials)
+        except kubeconfig.KubeconfigError as error:
+            raise ClusterError(str(error)) from error
+
+    def _record(self, server: str, config_path: Path) -> None:
+        record = instance.Instance(
+            name=self._options.name,
+            pid=os.getpid(),
+            server=server,
+            port=self.control_plane.port,
+            runtime=self._runtime,
+            version=wherry.KUBERNETES_VERSION,
+            kubeconfig=str(config_path.absolute()),
+            context=self.context,
+            started=format_time(self._clock.now()),
+            nodes=[instance.NodeRecord(node.place.name, str(node.place.directory)) for node in self._nodes],
+        )
+        instance.write(self.directory, record)
