@@ -6,9 +6,7 @@ case and needs no comparison: all fields are that manager's.
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from wherry.meta import apply
+from wherry.meta import apply, wire
 from wherry.meta.object import ManagedFieldsEntry
 from wherry.server.registry import Served
 from wherry.server.watchcache import Entry
@@ -47,11 +45,7 @@ class Ownership:
         manager = apply.Manager(write.ctx.field_manager, "Update", served.stored.api_version, write.subresource)
         reset = (("f:status",),) if served.has_status and write.subresource != "status" else ()
         entries = apply.track(live, made, served.schema, manager, write.ctx.clock_now(), reset)
-        new.metadata.managedFields = msgspec.convert(_raw(entries), _ENTRIES)
-
-
-def _raw(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [entry | {"fieldsV1": msgspec.Raw(msgspec.json.encode(entry["fieldsV1"]))} for entry in entries]
+        new.metadata.managedFields = wire.convert(entries, _ENTRIES)
 
 
 def _without_metadata_noise(value: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,0 +1,118 @@
+"""The API server, composed: what wraps what.
+
+    request ─► request info ─► authentication ─► impersonation ─► authorization ─► dispatch ─► handler
+                                                                                     │
+    reads:  watch cache bytes                                                        ▼
+    writes: decode ─► default ─► admission ─► strategy ─► one transaction ─► those bytes are the reply
+
+Two frontends call `Server.handle`: HTTPS (frontend.py) and the in-process transport (transport.py). Read dispatch.py
+next, then handlers/create.py.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from wherry.aio.clock import Clock
+from wherry.aio.entropy import Entropy
+from wherry.api import rbac_v1 as rbac
+from wherry.client.client import Client
+from wherry.meta.errors import StatusError, internal_error
+from wherry.server.admission.chain import built_in_plugins
+from wherry.server.admission.plugin import AdmissionPlugin
+from wherry.server.bootstrap import bootstrap
+from wherry.server.caches import Caches
+from wherry.server.deletion import Deleter
+from wherry.server.dispatch import Dispatcher
+from wherry.server.edges import Edges, Surroundings
+from wherry.server.handlers.writes import Means
+from wherry.server.http import Request, Response, UserInfo
+from wherry.server.metrics import Gauge
+from wherry.server.negotiation import status_response
+from wherry.server.options import ServerOptions
+from wherry.server.ownership import Ownership
+from wherry.server.registry import Registry
+from wherry.server.routes import request_info
+from wherry.server.shapes import Shapes
+from wherry.server.strategies.table import strategies
+from wherry.server.transport import InProcessTransport
+from wherry.server.writer import Writer
+from wherry.store.protocol import Store
+
+_log = logging.getLogger(__name__)
+SELF = UserInfo("system:apiserver", groups=["system:masters"])
+
+
+class Server:
+    """One API server over one store."""
+
+    def __init__(self, store: Store, clock: Clock, entropy: Entropy, options: ServerOptions | None = None) -> None:
+        self.options = options or ServerOptions()
+        self.store, self.clock, self.entropy = store, clock, entropy
+        self.caches = Caches(store, clock)
+        table = strategies(self.caches, self.options.service_cidr, self.options.node_port_range)
+        self.registry = Registry(self.caches, table)
+        self.writer = Writer(store, self.caches, clock, entropy, Ownership(self.options.managed_fields))
+        self.means = Means(self.writer, Deleter(self.writer), Shapes(clock))
+        around = Surroundings(self.caches, clock, entropy, self.registry.resources, gauges=self._gauges)
+        self.edges = Edges(self.options.edges, around)
+        self.registry.on_change(self.edges.resources_changed)
+        self.dispatch = Dispatcher(self.registry, self.means)
+        self.dispatch.add_routes(self.edges.routes())
+        self.dispatch.add_creates(self.edges.create_handlers())
+        self.dispatch.add_subresources(self.edges.subresource_handlers())
+        self.writer.use_plugins(self._plugins())
+
+    def _plugins(self) -> list[AdmissionPlugin]:
+        return [*built_in_plugins(self.caches, self.loopback_client, self.clock), self.edges.escalation]
+
+    async def start(self) -> None:
+        """Load the store, make sure that what every cluster has is there. Raises StatusError, StoreError."""
+        await self.caches.start()
+        for kind in (rbac.ClusterRole, rbac.Role):
+            self.caches.on_change(kind, self.edges.rbac.role_changed)
+        for binding in (rbac.ClusterRoleBinding, rbac.RoleBinding):
+            self.caches.on_change(binding, self.edges.rbac.binding_changed)
+        if self.options.bootstrap:
+            await bootstrap(self.loopback_client(), self.caches, self.options.advertised)
+
+    async def close(self) -> None:
+        """End watches and connections. The store is the caller's to close."""
+        await self.caches.close()
+        await self.edges.close()
+
+    async def handle(self, request: Request) -> Response:
+        """Answer any request; raises nothing but cancellation."""
+        begin = self.clock.monotonic()
+        try:
+            info = request.info = request_info(request)
+            edges = self.edges
+            edges.authentication.apply(request)
+            edges.impersonation.apply(request)
+            edges.authorization.check(request)
+            response = await self.dispatch(request)
+        except StatusError as error:
+            response, info = status_response(request, error), request.info
+        except Exception as error:  # noqa: BLE001 - one broken request must not take the server with it
+            _log.exception("%s %s failed", request.method, request.path)
+            response, info = status_response(request, internal_error(f"{type(error).__name__}: {error}")), request.info
+        self.edges.metrics.observe(info, response.status, self.clock.monotonic() - begin)
+        return response
+
+    def transport(self, user: UserInfo) -> InProcessTransport:
+        """A client transport into this server, as `user`, without sockets."""
+        return InProcessTransport(self.handle, user)
+
+    def loopback_client(self) -> Client:
+        """The server's own client to itself."""
+        return Client(self.transport(SELF), clock=self.clock, entropy=self.entropy, user_agent="wherry-apiserver")
+
+    def client(self, user: str = "admin", groups: Iterable[str] = ("system:masters",)) -> Client:
+        """A client in process for anyone; by default for an administrator."""
+        transport = self.transport(UserInfo(user, groups=list(groups)))
+        return Client(transport, clock=self.clock, entropy=self.entropy)
+
+    def _gauges(self) -> Iterable[Gauge]:
+        for served in self.registry.served():
+            if served.resource is served.stored:
+                labels = {"resource": served.resource.group_resource}
+                yield "apiserver_storage_objects", "Number of stored objects.", labels, len(served.cache.entries)

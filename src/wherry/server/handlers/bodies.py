@@ -1,0 +1,206 @@
+"""Request bodies to objects, and what may be wrong with them.
+
+Bytes become a Struct in one step. Unknown and repeated fields are looked for as fieldValidation asks: Warn (the default)
+gives Warning headers, Strict refuses, Ignore does not look. Source of the messages: k8s.io/apiserver, endpoints/handlers.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+
+from wherry.meta.errors import FieldError, StatusError, bad_request, invalid, not_supported
+from wherry.meta.schema import TypeSchema
+from wherry.server.http import Request
+from wherry.server.negotiation import body_format, parse, unreadable
+from wherry.server.registry import Served
+
+MANAGER_MAX = 128
+_EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
+_GO_TYPES = {"str": "string", "bool": "bool", "int": "int32", "float": "float64", "array": "[]interface {}"}
+_JSON_TYPES = {"str": "string", "int": "number", "float": "number", "bool": "bool", "array": "array", "object": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """What the query of a write says."""
+
+    dry_run: bool
+    field_manager: str
+    field_validation: str
+
+
+def write_options(request: Request) -> WriteOptions:
+    """Read dryRun, fieldManager and fieldValidation. Raises 422 for other values than Kubernetes knows."""
+    query = request.query
+    agent = request.headers.get("user-agent", "").partition("/")[0][:MANAGER_MAX]
+    if not query:
+        return WriteOptions(False, agent or "unknown", "Warn")
+    dry_run = query.get("dryRun") or []
+    validation = request.first("fieldValidation") or "Warn"
+    errors: list[FieldError] = []
+    if any(item != "All" for item in dry_run if item):
+        errors.append(not_supported("dryRun", dry_run, ["All"]))
+    if validation not in ("Ignore", "Warn", "Strict"):
+        errors.append(not_supported("fieldValidation", validation, ["Ignore", "Strict", "Warn"]))
+    if errors:
+        raise invalid(f"{_options_kind(request)}.meta.k8s.io", "", errors)
+    return WriteOptions("All" in dry_run, request.first("fieldManager") or agent or "unknown", validation)
+
+
+def _options_kind(request: Request) -> str:
+    return {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}.get(request.method, "DeleteOptions")
+
+
+def read_object(request: Request, served: Served, validation: str, warnings: list[str]) -> Any:
+    """The body as an object of the served kind, defaults not filled in. Raises 400, 413, 415."""
+    form = body_format(request)
+    if form == "json" and served.resource.type is not None:
+        return _read_typed(request, served, validation, warnings)
+    value = parse(request.body, form, served.resource.kind)
+    return from_value(value, served, validation, warnings)
+
+
+def _read_typed(request: Request, served: Served, validation: str, warnings: list[str]) -> Any:
+    resource = served.resource
+    try:
+        obj = served.codec.decode(request.body)
+    except msgspec.ValidationError as error:
+        raise cannot_handle(served, json_fault(str(error), resource.kind)) from error
+    except ValueError as error:  # msgspec.DecodeError: no JSON at all
+        raise unreadable(resource.kind, str(error)) from error
+    check_kind(served, obj.apiVersion, obj.kind)
+    if validation != "Ignore":
+        value = orjson.loads(request.body)
+        faults = [] if served.schema is None else list(unknown_fields(value, served.schema))
+        if "fieldValidation" in request.query:
+            faults += repeated_fields(request.body)
+        report(served, faults, validation, warnings)
+    return obj
+
+
+def from_value(value: Any, served: Served, validation: str, warnings: list[str]) -> Any:
+    """Plain JSON values as an object of the served kind. Raises 400."""
+    resource = served.resource
+    if not isinstance(value, dict):
+        raise unreadable(resource.kind, f"json: cannot unmarshal {_json_type(value)} into Go value")
+    check_kind(served, value.get("apiVersion") or "", value.get("kind") or "")
+    if served.custom is None and validation != "Ignore" and served.schema is not None:
+        report(served, list(unknown_fields(value, served.schema)), validation, warnings)
+    if served.custom is not None:
+        pruned = served.custom.prune(value)
+        if validation != "Ignore":
+            report(served, [f'unknown field "{path}"' for path in pruned], validation, warnings)
+    try:
+        return served.codec.from_builtins(value)
+    except msgspec.ValidationError as error:
+        raise cannot_handle(served, json_fault(str(error), resource.kind)) from error
+
+
+def check_kind(served: Served, api_version: str, kind: str) -> None:
+    """Raise 400 when a body says that it is something else; silence is taken for consent."""
+    resource = served.resource
+    if api_version and api_version != resource.api_version:
+        raise bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version "
+            f"({resource.api_version})"
+        )
+    if kind and kind != resource.kind:
+        raise bad_request(
+            f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: converting '
+            f"({resource.version}.{kind}) to ({resource.version}.{resource.kind}): unknown conversion"
+        )
+
+
+def cannot_handle(served: Served, why: str) -> StatusError:
+    """400 of a body that is JSON, but not this kind."""
+    resource = served.resource
+    return bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}')
+
+
+def json_fault(text: str, kind: str) -> str:
+    """msgspec's complaint in the words of Go's decoder."""
+    found = _EXPECTED.match(text)
+    if not found:
+        return text
+    wanted, got, path = found.groups()
+    wanted_type = _GO_TYPES.get(wanted.partition(" |")[0], wanted)
+    return f"json: cannot unmarshal {_JSON_TYPES.get(got, got)} into Go struct field {kind}.{path or ''} of type {wanted_type}"
+
+
+def _json_type(value: Any) -> str:
+    return {str: "string", int: "number", float: "number", bool: "bool", list: "array"}.get(type(value), "null")
+
+
+def report(served: Served, faults: list[str], validation: str, warnings: list[str]) -> None:
+    """Warn of unknown and repeated fields, or refuse them."""
+    if not faults:
+        return
+    if validation == "Strict":
+        raise cannot_handle(served, f"strict decoding error: {', '.join(faults)}")
+    warnings += faults
+
+
+def unknown_fields(value: dict[str, Any], schema: TypeSchema, path: str = "") -> Iterator[str]:
+    """Members that the type has no field for."""
+    fields = schema.fields
+    for key, member in value.items():
+        field = fields.get(key)
+        here = f"{path}.{key}" if path else key
+        if field is None:
+            yield f'unknown field "{here}"'
+        elif field.type is None or not field.type.fields or not member:
+            continue
+        elif field.shape == "struct":
+            if isinstance(member, dict):
+                yield from unknown_fields(member, field.type, here)
+        elif field.shape == "list" and isinstance(member, list):
+            for index, item in enumerate(member):
+                if isinstance(item, dict):
+                    yield from unknown_fields(item, field.type, f"{here}[{index}]")
+        elif field.shape == "map" and isinstance(member, dict):
+            for name, item in member.items():
+                if isinstance(item, dict):
+                    yield from unknown_fields(item, field.type, f"{here}.{name}")
+
+
+def repeated_fields(data: bytes) -> list[str]:
+    """Members that one JSON object has twice."""
+    found: list[str] = []
+
+    def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for key, value in members:
+            if key in made:
+                found.append(key)
+            made[key] = value
+        return made
+
+    def locate(value: Any, path: str) -> None:
+        if isinstance(value, _Object):
+            for key in value.repeated:
+                located.append(f'duplicate field "{path}{key}"')
+            for key, member in value.items():
+                locate(member, f"{path}{key}.")
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                locate(item, f"{path[:-1]}[{index}].")
+
+    json.loads(data, object_pairs_hook=pairs)
+    located: list[str] = []
+    if found:  # rare: parse once more, keeping where
+        locate(json.loads(data, object_pairs_hook=_Object), "")
+    return located
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers repeated members."""
+
+    def __init__(self, members: list[tuple[str, Any]]) -> None:
+        super().__init__(members)
+        seen: set[str] = set()
+        self.repeated = [key for key, _ in members if key in seen or seen.add(key)]  # type: ignore[func-returns-value]

@@ -1,0 +1,154 @@
+"""PATCH: JSON patch, merge patch, strategic merge patch, and server-side apply.
+
+The current bytes become plain JSON, are patched, and become a typed object again; from there on it is an update, tried
+again on newer objects when others write at the same time. Apply creates what is not there.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from wherry.meta import apply as server_side_apply
+from wherry.meta import strategic
+from wherry.meta.errors import StatusError, bad_request, invalid, required, unsupported_media_type
+from wherry.meta.patch import json_patch, merge_patch
+from wherry.server.handlers.bodies import WriteOptions, from_value, write_options
+from wherry.server.handlers.writes import Means, check_name, check_namespace
+from wherry.server.http import Request, Response
+from wherry.server.negotiation import BODY_BYTES_MAX, PATCH_TYPES, parse, too_large
+from wherry.server.registry import Served
+from wherry.server.watchcache import Entry
+from wherry.server.writer import Write, Written
+
+Patch = Callable[[dict[str, Any]], Any]
+
+
+async def patch(means: Means, served: Served, request: Request) -> Response:
+    """200 with the object, 201 when apply created it. Raises StatusError."""
+    kind = patch_kind(request, served)
+    options = write_options(request)
+    write = means.write(request, options)
+    if kind == "apply":
+        written = await _apply(means, served, request, options, write)
+    else:
+        make = patcher(kind, request.body, served)
+        written = await means.writer.update(served, changed_by(make, served, options, write), write)
+    return means.answer(request, served, written, write.ctx.warnings)
+
+
+def patch_kind(request: Request, served: Served) -> str:
+    """json, merge, strategic or apply. Raises 413, 415."""
+    if len(request.body) > BODY_BYTES_MAX:
+        raise too_large()
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    kind = PATCH_TYPES.get(content_type)
+    if kind is None or (kind == "strategic" and served.resource.type is None):
+        known = [item for item, what in PATCH_TYPES.items() if what != "strategic" or served.resource.type is not None]
+        raise unsupported_media_type(known)
+    return kind
+
+
+def patcher(kind: str, body: bytes, served: Served) -> Patch:
+    """The patch as a function on plain JSON. Raises 400 for a body that is none."""
+    try:
+        change = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise bad_request(f"error decoding patch: {error}") from error
+    if kind == "json":
+        return lambda value: json_patch(value, change)
+    if not isinstance(change, dict):
+        raise bad_request("error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}")
+    if kind == "merge":
+        return lambda value: merge_patch(value, change)
+    return lambda value: strategic.apply(value, change, served.schema)
+
+
+def changed_by(make: Patch, served: Served, options: WriteOptions, write: Write) -> Callable[[Any, Entry], Any]:
+    """The change that a patch is, for the writer."""
+
+    def change(_: Any, entry: Entry) -> Any:
+        before = orjson.loads(served.present(entry))
+        warnings: list[str] = []
+        after = make(before)
+        _check_identity(after, served, write)
+        obj = from_value(after, served, options.field_validation, warnings)
+        write.ctx.warnings[:] = warnings
+        stored = served.to_stored(obj)
+        served.strategy.default(stored)
+        return stored
+
+    return change
+
+
+def _check_identity(after: Any, served: Served, write: Write) -> None:
+    meta = (after.get("metadata") if isinstance(after, dict) else None) or {}
+    if not isinstance(meta, dict) or meta.get("name") != write.name:
+        name = meta.get("name") if isinstance(meta, dict) else ""
+        raise bad_request(f"the name of the object ({name or ''}) does not match the name on the URL ({write.name})")
+    if served.resource.namespaced and meta.get("namespace") != write.namespace:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+
+
+async def _apply(means: Means, served: Served, request: Request, options: WriteOptions, write: Write) -> Written:
+    applied = _applied(request, served, write)
+    write.operation = "Apply"
+    schema = served.schema
+    manager = server_side_apply.Manager(
+        request.first("fieldManager"), "Apply", served.resource.api_version, write.subresource
+    )
+    force = request.first("force") in ("1", "true", "")  and "force" in request.query
+    reset = (("f:status",),) if served.has_status and write.subresource != "status" else ()
+
+    def merged(live: dict[str, Any] | None) -> dict[str, Any]:
+        return server_side_apply.apply(live, applied, schema, manager, means.writer.now(), force, reset)
+
+    for attempt in range(2):
+        entry = served.cache.get(write.namespace, write.name)
+        try:
+            if entry is not None:
+                return await means.writer.update(served, changed_by(merged, served, options, write), write)
+            if write.subresource or (applied.get("metadata") or {}).get("uid"):
+                raise StatusError(404, "NotFound", f'{served.resource.group_resource} "{write.name}" not found')
+            obj = from_value(merged(None), served, options.field_validation, write.ctx.warnings)
+            check_namespace(served, obj, write.namespace)
+            stored = served.to_stored(obj)
+            served.strategy.default(stored)
+            return await means.writer.create(served, stored, write)
+        except StatusError as error:
+            if attempt or error.reason not in ("AlreadyExists", "NotFound") or (error.code == 404 and entry is None):
+                raise
+    raise AssertionError("unreachable: the second attempt returns or raises")
+
+
+def _applied(request: Request, served: Served, write: Write) -> dict[str, Any]:
+    if not request.first("fieldManager"):
+        fault = required("fieldManager", "is required for apply patch")
+        raise invalid("PatchOptions.meta.k8s.io", "", [fault])
+    applied = parse(request.body, "yaml", served.resource.kind) if not _is_json(request.body) else orjson.loads(request.body)
+    if not isinstance(applied, dict):
+        raise bad_request("error decoding YAML: the body must be an object")
+    for field, wanted in (("apiVersion", served.resource.api_version), ("kind", served.resource.kind)):
+        if applied.get(field) != wanted:
+            given = f"{applied.get('apiVersion') or ''}, Kind={applied.get('kind') or ''}"
+            raise bad_request(
+                f"invalid object type: {given}: must be {served.resource.api_version}, Kind={served.resource.kind}"
+            )
+    meta = applied.setdefault("metadata", {})
+    meta.setdefault("name", write.name)
+    if served.resource.namespaced:
+        meta.setdefault("namespace", write.namespace)
+    probe = served.codec.from_builtins({"metadata": {k: meta[k] for k in ("name", "namespace") if k in meta}})
+    check_name(probe, write.name)
+    check_namespace(served, probe, write.namespace)
+    return applied
+
+
+def _is_json(body: bytes) -> bool:
+    if not body.lstrip().startswith(b"{"):
+        return False
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return True

@@ -1,0 +1,25 @@
+"""Settings of the API server: each with its unit, default and reason."""
+
+from dataclasses import dataclass, field
+
+from wherry.server.bootstrap import Advertised
+from wherry.server.edges import EdgeOptions
+
+DEFAULT_PORT = 6443
+
+@dataclass(slots=True)
+class ServerOptions:
+    """One API server. File names are paths to PEM files."""
+
+    edges: EdgeOptions = field(default_factory=EdgeOptions)
+    """Authentication, authorization, tokens, the road to kubelets."""
+    service_cidr: str = "10.96.0.0/12"
+    """Where Services' cluster addresses come from."""
+    node_port_range: tuple[int, int] = (30000, 32767)
+    """Both ends included."""
+    managed_fields: bool = True
+    """Track who set which field on every write; server-side apply needs it."""
+    bootstrap: bool = True
+    """Make sure at start that system namespaces, roles, priority classes and the kubernetes Service are there."""
+    advertised: Advertised = field(default_factory=lambda: Advertised("10.96.0.1", "127.0.0.1", DEFAULT_PORT))
+    """How clients inside the cluster reach this server; the address is the first of `service_cidr`."""
