@@ -139,7 +139,8 @@ class Containerd:
     async def _wait_until_it_answers(self) -> None:
         deadline = self._clock.monotonic() + START_TIMEOUT_SECONDS
         while True:
-            if self.running_pid() is None:
+            starting = self._process is not None and self._process.returncode is None  # /proc may not show it yet
+            if self.running_pid() is None and not starting:
                 raise ClusterError(f"containerd stopped while starting: see {self.paths.log}")
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_unix_connection(str(self.paths.socket))
