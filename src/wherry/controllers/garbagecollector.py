@@ -150,6 +150,9 @@ class GarbageCollector:
         dangling: list[OwnerReference] = []
         waiting: list[OwnerReference] = []
         for reference in live.ownerReferences:
+            if not live.namespace and self._resource(reference.apiVersion, reference.kind).namespaced:
+                solid.append(reference)  # a name without a namespace proves nothing: leave the object alone
+                continue
             owner = await self._get(reference.apiVersion, reference.kind, live.namespace, reference.name)
             if owner is None or owner.uid != reference.uid:
                 dangling.append(reference)
