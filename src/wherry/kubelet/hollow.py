@@ -1,7 +1,7 @@
 """Nodes that need not be real: thousands of them in one task group, for `--runtime fake` and for tests.
 
 A hollow node registers, keeps its lease fresh, and says of every pod bound to it that it runs (after a delay) and, when
-it is deleted, that it is gone. All nodes share one watch of the pods; each costs two objects and a renewal now and then.
+it is deleted, that it is gone. All nodes share one watch of the pods; each costs two objects and a renewal at times.
 The idea is kwok's and kubemark's.
 """
 

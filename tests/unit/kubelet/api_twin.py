@@ -64,6 +64,11 @@ class ApiTwin:
     def _post(self, path: str, body: Object) -> Object:
         if path.endswith("/token"):
             return body | {"status": {"token": "a-token", "expirationTimestamp": "2027-01-01T00:00:00Z"}}
+        if path.endswith("/tokenreviews"):
+            known = body["spec"]["token"] == "friend"
+            return body | {"status": {"authenticated": known, "user": {"username": "friend"}}}
+        if path.endswith("/subjectaccessreviews"):
+            return body | {"status": {"allowed": body["spec"].get("user") == "friend"}}
         key = f"{path}/{body['metadata']['name']}"
         if key in self.objects:
             raise already_exists("things", body["metadata"]["name"])
