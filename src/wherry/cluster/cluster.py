@@ -102,10 +102,9 @@ class Cluster:
             ControlPlaneOptions(
                 directory=self.directory,
                 address=address,
-                listen=("0.0.0.0",) if contained else (LOOPBACK,),
+                listen="0.0.0.0" if contained else LOOPBACK,
                 port=options.port or self._port_of_before(),
                 ranges=ranges,
-                authorization_modes=("Node", "RBAC"),
             ),
             pki,
             self._clock,

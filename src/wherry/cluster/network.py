@@ -55,7 +55,7 @@ class Masquerade:
             f"add table ip {self._table}\n"
             f"delete table ip {self._table}\n"
             f"table ip {self._table} {{ chain postrouting {{ type nat hook postrouting priority 99; "
-            f'ip saddr {self._pod_cidr} ip daddr != {self._pod_cidr} oifname != "lo" masquerade; }} }}\n'
+            f'ip saddr {self._pod_cidr} ip daddr != {self._pod_cidr} oifname != "lo" masquerade;\n}}\n}}\n'
         )
 
     async def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""When a cluster counts as ready: pods can be made (a default service account), run (nodes), and resolve names (DNS)."""
+"""When a cluster counts as ready: pods can be made (default service account), run (nodes) and resolve names (DNS)."""
 
 import asyncio
 

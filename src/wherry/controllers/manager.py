@@ -21,7 +21,7 @@ from wherry.controllers.namespace import NamespaceController
 from wherry.controllers.nodeipam import NodeIpamController
 from wherry.controllers.replicaset import ReplicaSetController
 from wherry.controllers.replicationcontroller import ReplicationControllerController
-from wherry.controllers.rootca import RootCaController
+from wherry.controllers.rootca import RootCAPublisher
 from wherry.controllers.serviceaccounts import ServiceAccountController
 from wherry.meta.resource import Resource
 
@@ -64,7 +64,7 @@ class ControllerManager:
             "endpointslice": lambda: EndpointSliceController(client, shared, clock),
             "namespace": lambda: NamespaceController(client, shared, clock, resources),
             "serviceaccount": lambda: ServiceAccountController(client, shared, clock),
-            "root-ca-certificate-publisher": lambda: RootCaController(client, shared, clock, options.root_ca),
+            "root-ca-certificate-publisher": lambda: RootCAPublisher(client, shared, clock, options.root_ca),
             "garbagecollector": lambda: GarbageCollector(client, shared, clock, resources),
             "nodeipam": lambda: NodeIpamController(
                 client, shared, clock, options.cluster_cidr, options.node_cidr_mask_size
