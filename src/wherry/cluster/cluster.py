@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import wherry
@@ -46,6 +45,8 @@ class Cluster:
     readiness: Readiness
     client: Client
     control_plane: ControlPlane
+    _server_url: str
+    _pki: Pki
 
     def __init__(self, options: UpOptions, clock: Clock, entropy: Entropy, tell: Callable[[str], None]) -> None:
         self._options = options
@@ -58,6 +59,7 @@ class Cluster:
         self.supervisor = Supervisor(clock, entropy)
         self._nodes: list[ClusterNode] = []
         self._runtime = ""
+        self._kubeconfig = kubeconfig.paths(options.kubeconfig, os.environ)[0].absolute()
 
     async def __aenter__(self) -> "Cluster":
         try:
@@ -80,6 +82,7 @@ class Cluster:
 
             await NftablesBackend(service_table(self._options.name)).remove()
             await Masquerade(self._options.name, "").remove()
+        kubeconfig.remove_context(self._kubeconfig, self.context)
         addresses.release(self.directory)
         for path in self.directory.iterdir():
             if path.name not in ("lock", "wherry.log"):
@@ -91,7 +94,6 @@ class Cluster:
         options = self._options
         self._runtime, reason = choose(options.runtime)
         self._tell(f"runtime: {self._runtime} ({reason})")
-        config_path = kubeconfig.paths(options.kubeconfig, os.environ)[0]
         contained = self._runtime == "containerd"
         ranges = addresses.claim(self.directory, loopback=not contained)
         address = node_address() if contained else LOOPBACK
@@ -117,11 +119,11 @@ class Cluster:
         self.client = self.control_plane.client
         server = f"https://{LOOPBACK}:{self.control_plane.port}"
         self._tell(f"API server: {server}")
-        self._write_kubeconfig(config_path, server, pki)
         if contained:
             await Masquerade(options.name, ranges.pod_cidr).install()
         self._start_components(address, ranges)
-        self._record(server, config_path)
+        self._server_url, self._pki = server, pki
+        self._record(server)
 
     def _make_nodes(self, address: str, ranges: addresses.Ranges, pki: Pki) -> list[ClusterNode]:
         if self._runtime == "fake":
@@ -187,21 +189,23 @@ class Cluster:
 
     # What others find -------------------------------------------------------------------------------------------------
 
-    def _write_kubeconfig(self, path: Path, server: str, pki: Pki) -> None:
+    def publish(self) -> None:
+        """Make the cluster's context current in the user's kubeconfig. Raises ClusterError."""
+        pki = self._pki
         admin = pki.client("admin", "kubernetes-admin", ["system:masters"])
         credentials = kubeconfig.Credentials(
-            server=server,
+            server=self._server_url,
             ca=pki.ca.cert.read_bytes(),
             client_cert=admin.cert.read_bytes(),
             client_key=admin.key.read_bytes(),
         )
         try:
             kubeconfig.write(self.directory / "admin.kubeconfig", kubeconfig.single_context(self.context, credentials))
-            kubeconfig.merge_context(path, self.context, credentials)
+            kubeconfig.merge_context(self._kubeconfig, self.context, credentials)
         except kubeconfig.KubeconfigError as error:
             raise ClusterError(str(error)) from error
 
-    def _record(self, server: str, config_path: Path) -> None:
+    def _record(self, server: str) -> None:
         record = instance.Instance(
             name=self._options.name,
             pid=os.getpid(),
@@ -209,7 +213,7 @@ class Cluster:
             port=self.control_plane.port,
             runtime=self._runtime,
             version=wherry.KUBERNETES_VERSION,
-            kubeconfig=str(config_path.absolute()),
+            kubeconfig=str(self._kubeconfig),
             context=self.context,
             started=format_time(self._clock.now()),
             nodes=[instance.NodeRecord(node.place.name, str(node.place.directory)) for node in self._nodes],

@@ -49,6 +49,7 @@ async def _run(options: UpOptions, tell: Say) -> None:
         try:
             async with cluster:
                 await _wait_ready(cluster, options, stop)
+                cluster.publish()
                 ready = True
                 tell(READY)
                 await stop.wait()

@@ -18,11 +18,14 @@ from wherry.controllers.endpoints import EndpointsController
 from wherry.controllers.endpointslice import EndpointSliceController
 from wherry.controllers.garbagecollector import GarbageCollector
 from wherry.controllers.namespace import NamespaceController
-from wherry.controllers.nodeipam import NodeIpamController
+from wherry.controllers.nodeipam import NodeIPAMController
+from wherry.controllers.nodelifecycle import NodeLifecycleController
+from wherry.controllers.podgc import PodGarbageCollector
 from wherry.controllers.replicaset import ReplicaSetController
 from wherry.controllers.replicationcontroller import ReplicationControllerController
 from wherry.controllers.rootca import RootCAPublisher
 from wherry.controllers.serviceaccounts import ServiceAccountController
+from wherry.controllers.tainteviction import TaintEvictionController
 from wherry.meta.resource import Resource
 
 
@@ -66,7 +69,12 @@ class ControllerManager:
             "serviceaccount": lambda: ServiceAccountController(client, shared, clock),
             "root-ca-certificate-publisher": lambda: RootCAPublisher(client, shared, clock, options.root_ca),
             "garbagecollector": lambda: GarbageCollector(client, shared, clock, resources),
-            "nodeipam": lambda: NodeIpamController(
+            "node-lifecycle": lambda: NodeLifecycleController(
+                client, shared, clock, options.node_monitor_grace_period_seconds
+            ),
+            "taint-eviction": lambda: TaintEvictionController(client, shared, clock),
+            "pod-garbage-collector": lambda: PodGarbageCollector(client, shared, clock),
+            "nodeipam": lambda: NodeIPAMController(
                 client, shared, clock, options.cluster_cidr, options.node_cidr_mask_size
             ),
         }
