@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 
 from wherry.aio.clock import Clock
 from wherry.proxy.rules import Endpoint, ServicePort
@@ -163,8 +164,7 @@ class _UdpRelay(asyncio.DatagramProtocol):
         self._clients: dict[tuple[str, int], _UdpReturn] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         known = self._clients.get(addr)
@@ -204,10 +204,9 @@ class _UdpReturn(asyncio.DatagramProtocol):
         await loop.create_datagram_endpoint(lambda: self, remote_addr=(endpoint.ip, endpoint.port))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.DatagramTransport, transport)  # uvloop's is no subclass
         for data in self._waiting:
-            transport.sendto(data)
+            self._transport.sendto(data)
         self._waiting.clear()
         self._rest()
 
