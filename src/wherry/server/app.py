@@ -89,6 +89,7 @@ class Server:
             edges.authentication.apply(request)
             edges.impersonation.apply(request)
             edges.authorization.check(request)
+            edges.protobuf.apply(request)
             response = await self.dispatch(request)
         except StatusError as error:
             response, info = status_response(request, error), request.info
