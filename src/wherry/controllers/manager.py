@@ -1,22 +1,26 @@
-"""All controllers over one set of informers, each supervised alone.
+"""kube-controller-manager: every controller over one set of informers, each supervised on its own.
 
-A list, not a framework: who wants another controller adds a line.
+    manager = ControllerManager(client, clock, entropy, ManagerOptions(root_ca=pem), server.registry.resources)
+    await manager.run()
+
+`names` picks some; `CONTROLLERS` lists all, by the names that `--controllers` knows them by.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
-from wherry.aio.tasks import Supervisor
+from wherry.aio.tasks import Run, Supervisor
 from wherry.client.client import Client
 from wherry.client.informer import Informers
 from wherry.controllers.deployment import DeploymentController
 from wherry.controllers.endpoints import EndpointsController
 from wherry.controllers.endpointslice import EndpointSliceController
 from wherry.controllers.garbagecollector import GarbageCollector
+from wherry.controllers.job import JobController
 from wherry.controllers.namespace import NamespaceController
 from wherry.controllers.nodeipam import NodeIPAMController
 from wherry.controllers.nodelifecycle import NodeLifecycleController
@@ -26,23 +30,76 @@ from wherry.controllers.replicationcontroller import ReplicationControllerContro
 from wherry.controllers.rootca import RootCAPublisher
 from wherry.controllers.serviceaccounts import ServiceAccountController
 from wherry.controllers.tainteviction import TaintEvictionController
+from wherry.controllers.ttl import TTLAfterFinishedController
 from wherry.meta.resource import Resource
+
+Resources = Callable[[], Sequence[Resource]]
+STOP_SECONDS = 10.0
 
 
 @dataclass(slots=True)
 class ManagerOptions:
-    """Settings of the controllers."""
+    """Settings of the controllers; the names are kube-controller-manager's flags, units added."""
 
     cluster_cidr: str = "10.244.0.0/16"
-    """Pod addresses of the whole cluster; every node gets a part. Empty: nodes get none."""
     node_cidr_mask_size: int = 24
     node_monitor_grace_period_seconds: float = 40.0
     root_ca: str = ""
-    """PEM, published into every namespace."""
+    """PEM; without it no kube-root-ca.crt is published."""
+
+
+class Runs(Protocol):
+    """What a controller is to the manager."""
+
+    async def run(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Parts:
+    """What controllers are made of."""
+
+    client: Client
+    informers: Informers
+    clock: Clock
+    options: ManagerOptions
+    resources: Resources
+
+
+def _plain(kind: Callable[[Client, Informers, Clock], Runs]) -> Callable[[Parts], Runs]:
+    return lambda parts: kind(parts.client, parts.informers, parts.clock)
+
+
+CONTROLLERS: dict[str, Callable[[Parts], Runs]] = {
+    "serviceaccount-controller": _plain(ServiceAccountController),
+    "root-ca-certificate-publisher-controller": lambda parts: RootCAPublisher(
+        parts.client, parts.informers, parts.clock, parts.options.root_ca
+    ),
+    "node-ipam-controller": lambda parts: NodeIPAMController(
+        parts.client, parts.informers, parts.clock, parts.options.cluster_cidr, parts.options.node_cidr_mask_size
+    ),
+    "node-lifecycle-controller": lambda parts: NodeLifecycleController(
+        parts.client, parts.informers, parts.clock, parts.options.node_monitor_grace_period_seconds
+    ),
+    "taint-eviction-controller": _plain(TaintEvictionController),
+    "replicaset-controller": _plain(ReplicaSetController),
+    "replicationcontroller-controller": _plain(ReplicationControllerController),
+    "deployment-controller": _plain(DeploymentController),
+    "job-controller": _plain(JobController),
+    "ttl-after-finished-controller": _plain(TTLAfterFinishedController),
+    "endpointslice-controller": _plain(EndpointSliceController),
+    "endpoints-controller": _plain(EndpointsController),
+    "namespace-controller": lambda parts: NamespaceController(
+        parts.client, parts.informers, parts.clock, parts.resources
+    ),
+    "garbage-collector-controller": lambda parts: GarbageCollector(
+        parts.client, parts.informers, parts.clock, parts.resources
+    ),
+    "pod-garbage-collector-controller": _plain(PodGarbageCollector),
+}
 
 
 class ControllerManager:
-    """kube-controller-manager's work."""
+    """Runs controllers. With `informers` given, running those is the caller's; else they are the manager's own."""
 
     def __init__(
         self,
@@ -50,44 +107,31 @@ class ControllerManager:
         clock: Clock,
         entropy: Entropy,
         options: ManagerOptions,
-        resources: Callable[[], Sequence[Resource]],
+        resources: Resources,
         *,
+        names: Iterable[str] | None = None,
         informers: Informers | None = None,
-        names: Collection[str] | None = None,
     ) -> None:
-        self._clock, self._entropy = clock, entropy
-        self._own = Informers(client) if informers is None else None
-        shared = informers or self._own
-        assert shared is not None
-        made: dict[str, Callable[[], Any]] = {
-            "deployment": lambda: DeploymentController(client, shared, clock),
-            "replicaset": lambda: ReplicaSetController(client, shared, clock),
-            "replicationcontroller": lambda: ReplicationControllerController(client, shared, clock),
-            "endpoints": lambda: EndpointsController(client, shared, clock),
-            "endpointslice": lambda: EndpointSliceController(client, shared, clock),
-            "namespace": lambda: NamespaceController(client, shared, clock, resources),
-            "serviceaccount": lambda: ServiceAccountController(client, shared, clock),
-            "root-ca-certificate-publisher": lambda: RootCAPublisher(client, shared, clock, options.root_ca),
-            "garbagecollector": lambda: GarbageCollector(client, shared, clock, resources),
-            "node-lifecycle": lambda: NodeLifecycleController(
-                client, shared, clock, options.node_monitor_grace_period_seconds
-            ),
-            "taint-eviction": lambda: TaintEvictionController(client, shared, clock),
-            "pod-garbage-collector": lambda: PodGarbageCollector(client, shared, clock),
-            "nodeipam": lambda: NodeIPAMController(
-                client, shared, clock, options.cluster_cidr, options.node_cidr_mask_size
-            ),
-        }
-        self.controllers = {name: make() for name, make in made.items() if names is None or name in names}
+        self._clock = clock
+        self._entropy = entropy
+        self._own_informers = Informers(client) if informers is None else None
+        parts = Parts(client, informers or self._own_informers or Informers(client), clock, options, resources)
+        chosen = CONTROLLERS if names is None else {name: CONTROLLERS[name] for name in names}
+        if not options.root_ca:
+            chosen = {name: make for name, make in chosen.items() if make is not CONTROLLERS[_PUBLISHER]}
+        self._controllers = {name: make(parts) for name, make in chosen.items()}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. A controller that crashes starts again alone."""
         supervisor = Supervisor(self._clock, self._entropy)
-        for name, controller in self.controllers.items():
-            supervisor.start(name, controller.run)
-        if self._own is not None:
-            supervisor.start("informers", self._own.run)
+        runs: dict[str, Run] = {"informers": self._own_informers.run} if self._own_informers else {}
+        runs |= {name: controller.run for name, controller in self._controllers.items()}
         try:
+            for name, run in runs.items():
+                supervisor.start(name, run)
             await asyncio.Event().wait()
         finally:
-            await supervisor.close()
+            await supervisor.close(STOP_SECONDS)
+
+
+_PUBLISHER = "root-ca-certificate-publisher-controller"

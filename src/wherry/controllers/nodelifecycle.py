@@ -107,7 +107,8 @@ class NodeLifecycleController(Controller):
         self._nodes = self.watch(Node, self._node_changed)
         self._pods = self.watch(Pod)
         index_by_node(self._pods)
-        self._leases: Informer[Lease] = informers.informer(Lease, LEASE_NAMESPACE)
+        self._leases = self.informers.informer(Lease, LEASE_NAMESPACE)
+        self._watched.append(self._leases)
         self._leases.add_handler(self._lease_changed)
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
