@@ -284,8 +284,8 @@ class WatchCache:
     # Read by the handlers
 
     def get(self, namespace: str | None, name: str) -> Entry | None:
-        """One object."""
-        return self.entries.get(f"{namespace}/{name}" if namespace else name)
+        """One object. A cluster-scoped kind has no use for `namespace` (which is set for a request about a Namespace)."""
+        return self.entries.get(f"{namespace}/{name}" if namespace and self.codec.resource.namespaced else name)
 
     def select(self, selection: Selection, after: str = "") -> Iterator[Entry]:
         """Entries in key order from the key `after` on."""
