@@ -1,4 +1,4 @@
-"""How many scheduling decisions a second: filters, scores and the assumption, without server and network.
+"""How many pods are placed a second: end to end through the API server in process, and decisions alone.
 
     python benchmarks/scheduler_rates.py [--pods N] [--nodes N ...]
 
@@ -7,30 +7,41 @@ anti-affinity, default spreading of a workload, and pods that fit nowhere.
 """
 
 import argparse
+import asyncio
 import time
 from collections.abc import Callable
 
+import uvloop
+
+from wherry.aio.clock import SystemClock
 from wherry.aio.entropy import Entropy
 from wherry.api.core_v1 import (
     Affinity,
     Pod,
     PodAffinityTerm,
     PodAntiAffinity,
+    ServiceAccount,
     TopologySpreadConstraint,
     WeightedPodAffinityTerm,
 )
 from wherry.api.meta_v1 import LabelSelector
+from wherry.client.informer import Informers
 from wherry.meta.labels import Selector, from_map
+from wherry.meta.object import ObjectMeta
 from wherry.scheduler.cycle import decide
 from wherry.scheduler.plugins import default_profile
 from wherry.scheduler.plugins.default_preemption import DefaultPreemption
+from wherry.scheduler.scheduler import Scheduler
 from wherry.scheduler.snapshot import PodInfo, Snapshot
+from wherry.server.app import Server
+from wherry.store.local import memory_store
 from wherry.testing.builders import node, pod
 
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
-ROOM = {"cpu": 32, "memory": "256Gi", "pods": 110}
-SMALL = {"cpu": "100m", "memory": "500Mi"}
+ROOM: dict[str, str | int] = {"cpu": 32, "memory": "256Gi", "pods": 110}
+SMALL: dict[str, str | int] = {"cpu": "100m", "memory": "500Mi"}
 APP = {"app": "bench"}
+CREATES_AT_ONCE = 50
 
 
 def plain(number: int) -> Pod:
@@ -104,12 +115,56 @@ def rate(make: Callable[[int], Pod], selector: Selector | None, node_count: int,
     return pod_count / (time.perf_counter() - started)
 
 
+async def end_to_end(node_count: int, pod_count: int) -> float:
+    """Pods a second from the first create to the last binding seen, through an API server and store in memory."""
+    clock, entropy = SystemClock(), Entropy(1)
+    store = memory_store(clock, entropy)
+    server = Server(store, clock, entropy)
+    await server.start()
+    client = server.client()
+    informers = Informers(client)
+    scheduler = Scheduler(client, informers, clock, entropy)
+    pods = informers.informer(Pod)
+    bound: set[str] = set()
+    done = asyncio.Event()
+
+    def seen(_: Pod | None, new: Pod | None) -> None:
+        if new is not None and new.spec.nodeName:
+            bound.add(new.metadata.name or "")
+            if len(bound) == pod_count:
+                done.set()
+
+    pods.add_handler(seen)
+    await client.create(ServiceAccount(metadata=ObjectMeta(name="default", namespace="default")))
+    for number in range(node_count):
+        name = f"node-{number}"
+        made = await client.create(node(name, capacity=ROOM, labels={ZONE: f"zone-{number % 3}", HOST: name}))
+        made.spec.taints = []
+        await client.update(made)
+    tasks = [asyncio.create_task(informers.run()), asyncio.create_task(scheduler.run())]
+    await informers.wait_synced()
+    started = time.perf_counter()
+    for start in range(0, pod_count, CREATES_AT_ONCE):
+        numbers = range(start, min(start + CREATES_AT_ONCE, pod_count))
+        await asyncio.gather(*(client.create(pod(f"pod-{number}", requests=SMALL)) for number in numbers))
+    await done.wait()
+    seconds = time.perf_counter() - started
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await server.close()
+    await store.close()
+    return pod_count / seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pods", type=int, default=1000)
     parser.add_argument("--nodes", type=int, nargs="*", default=[500, 5000])
     arguments = parser.parse_args()
     for node_count in arguments.nodes:
+        placed = uvloop.run(end_to_end(node_count, arguments.pods))
+        print(f"{node_count:>5} nodes  {'end to end':<24} {placed:>8,.0f} pods/s")
         for name, (make, selector) in WORKLOADS.items():
             speed = rate(make, selector, node_count, arguments.pods)
             print(f"{node_count:>5} nodes  {name:<24} {speed:>8,.0f} decisions/s  {1e6 / speed:>7,.0f} µs each")

@@ -1,4 +1,4 @@
-"""Each plugin's table: what it refuses, how it scores. Numbers are worked out by hand from kube-scheduler's formulas."""
+"""Each plugin's table: what it refuses, how it scores. Numbers are worked out from kube-scheduler's formulas."""
 
 from typing import Any
 
