@@ -95,7 +95,7 @@ class World:
     async def until(self, condition: Callable[[], object], seconds: float = 30.0) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
-                await asyncio.sleep(0.02)
+                await self.clock.sleep(0.02)
 
     def url(self, path: str) -> str:
         assert self.kubelet
@@ -114,7 +114,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_a_pod_lives_on_containerd(world: World) -> None:
     world.create(
-        "web", ["sh", "-c", "echo hello; echo $COLOR; while true; do nc -l -p 8080 -e cat; done"], env=[{"name": "COLOR", "value": "red"}]
+        "web",
+        ["sh", "-c", "echo hello; echo $COLOR; while true; do nc -l -p 8080 -e cat; done"],
+        env=[{"name": "COLOR", "value": "red"}],
     )
     await world.until(lambda: world.ready("web"))
     status = world.status("web")
@@ -153,8 +155,9 @@ async def _exec_over_spdy(world: World) -> None:
     assert world.kubelet
     reader, writer = await asyncio.open_connection("127.0.0.1", world.kubelet.node.port)
     path = "/exec/default/web/main?command=cat&input=1&output=1"
-    head = f"POST {path} HTTP/1.1\r\nHost: k\r\nAuthorization: Bearer friend\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
-    writer.write((head + "X-Stream-Protocol-Version: v4.channel.k8s.io\r\nContent-Length: 0\r\n\r\n").encode())
+    lines = [f"POST {path} HTTP/1.1", "Host: k", "Authorization: Bearer friend", "Connection: Upgrade"]
+    lines += ["Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io", "Content-Length: 0", "", ""]
+    writer.write("\r\n".join(lines).encode())
     assert b"101" in await reader.readuntil(b"\r\n\r\n")
 
     async def write(data: bytes) -> None:

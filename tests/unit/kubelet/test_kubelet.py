@@ -11,6 +11,7 @@ import pytest
 from tests.unit.kubelet.api_twin import ApiTwin
 from wherry.aio.clock import LoopClock
 from wherry.aio.entropy import Entropy
+from wherry.api.core_v1 import Pod
 from wherry.client.client import Client
 from wherry.kubelet.kubelet import Kubelet
 from wherry.kubelet.options import KubeletOptions
@@ -28,7 +29,7 @@ class World:
         self.clock = LoopClock()
         self.api = api or ApiTwin()
         entropy = Entropy(1)
-        client = Client(self.api, clock=self.clock, entropy=entropy)
+        self.client = client = Client(self.api, clock=self.clock, entropy=entropy)
         self.runtime = runtime or FakeRuntime(self.clock)
         options = KubeletOptions(directory, node_name="n1", serve=False)
         self.kubelet = Kubelet(options, client, self.runtime, self.clock, entropy)
@@ -196,9 +197,7 @@ def test_deletion_stops_the_container_with_the_grace_period_and_removes_the_pod(
         world.create(terminationGracePeriodSeconds=17)
         await world.until(lambda: world.ready())
         container_id = await world.container_id()
-        await world.kubelet._client.delete(
-            __import__("wherry.api.core_v1", fromlist=["Pod"]).Pod, "web", "default", grace_period_seconds=17
-        )
+        await world.client.delete(Pod, "web", "default", grace_period_seconds=17)
         await world.until(lambda: f"{PODS}/web" not in world.api.objects)
         assert world.runtime.stopped_with_grace[container_id] == 17
         assert await world.runtime.pods() == {}
