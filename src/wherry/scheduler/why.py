@@ -15,7 +15,9 @@ from wherry.scheduler.snapshot import Snapshot
 
 PODS_MAX = 2000
 NODES_NAMED_MAX = 10
-"""Nodes named for each reason, and nodes shown with their scores."""
+"""Nodes named for each reason."""
+NODES_SCORED_MAX = 3
+"""Nodes kept with their scores: the chosen one and those it beat; each costs microseconds in every decision."""
 
 Key = tuple[str, str]
 
@@ -107,14 +109,18 @@ def _names(nodes: Snapshot, mask: "np.ndarray[tuple[int], np.dtype[np.bool_]]") 
 
 
 def _best(decision: Decision, nodes: Snapshot) -> list[NodeScore]:
-    if decision.total is None:
+    total = decision.total
+    if total is None:
         return []
     rows = np.flatnonzero(decision.verdict.feasible)
-    totals = decision.total[rows]
-    if len(rows) > NODES_NAMED_MAX:
-        top = np.argpartition(-totals, NODES_NAMED_MAX)[:NODES_NAMED_MAX]
-        chosen = nodes.rows[decision.node_name or ""]
-        rows = np.union1d(rows[top], [chosen])
-    order = sorted(rows.tolist(), key=lambda row: (-int(decision.total[row]), nodes.names[row] != decision.node_name))  # type: ignore[index]
-    by_plugin = {row: {name: int(column[row]) * weight for name, weight, column in decision.scores} for row in order}
-    return [NodeScore(nodes.names[row], sum(by_plugin[row].values()), by_plugin[row]) for row in order]
+    if len(rows) > NODES_SCORED_MAX:
+        rows = rows[np.argpartition(-total[rows], NODES_SCORED_MAX - 1)[:NODES_SCORED_MAX]]
+    chosen = nodes.rows[decision.node_name or ""]
+    others = sorted((row for row in rows.tolist() if row != chosen), key=lambda row: -int(total[row]))
+    order = [chosen, *others[: NODES_SCORED_MAX - 1]]
+    return [
+        NodeScore(
+            nodes.names[row], int(total[row]), {name: int(column[row]) * w for name, w, column in decision.scores}
+        )
+        for row in order
+    ]
