@@ -155,6 +155,10 @@ class PodAgent:
             self._failures += 1
             log.warning("pod %s: %s", full_name(self.pod), error or type(error).__name__)
             return self._retry_seconds()
+        except Exception:  # a fault of ours in one pod must not take the node's other pods along
+            self._failures += 1
+            log.exception("pod %s", full_name(self.pod))
+            return self._retry_seconds()
         return delay
 
     def _retry_seconds(self) -> float:
