@@ -19,7 +19,7 @@ IMAGE_2 = "wherry.test/box:2"
 # An HTTP server that names its pod; `v1`/`v2` tells the images apart.
 SERVE = b"""#!/bin/sh
 mkdir -p /tmp/www && echo "$(hostname) $(cat /version)" > /tmp/www/index.html
-trap 'sleep 1; kill $!; exit 0' TERM
+trap 'sleep 3; kill $!; exit 0' TERM
 busybox httpd -f -p 8080 -h /tmp/www &
 wait $!
 """

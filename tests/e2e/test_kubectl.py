@@ -184,21 +184,32 @@ def test_describe_tells_the_story(containerd_cluster: Cluster, namespace: str) -
 
 
 def test_deletion_leaves_nothing(containerd_cluster: Cluster, namespace: str) -> None:
-    before = footprint(containerd_cluster)
+    wait_until(lambda: containerd_cluster.get("pods", "-A")["items"] == [])
+    before = footprint(containerd_cluster, [])
     deploy(containerd_cluster, namespace)
     containerd_cluster.kubectl("-n", namespace, "expose", "deployment", "web", "--port=80", "--type=NodePort")
-    wait_until(lambda: footprint(containerd_cluster) != before)
+    pods = containerd_cluster.get("pods", "-n", namespace)["items"]
+    ids = [pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://") for pod in pods]
+    wait_until(lambda: footprint(containerd_cluster, ids) == tuple(n + 3 for n in before[:3]) + (before[3] + 2,))
     containerd_cluster.kubectl("-n", namespace, "delete", "deployment,service", "--all", "--timeout=60s")
-    wait_until(lambda: footprint(containerd_cluster) == before, seconds=30)
+    wait_until(lambda: footprint(containerd_cluster, ids) == before, seconds=30)
 
 
-def footprint(cluster: Cluster) -> tuple[int, int, int, int]:
-    """Containers' tasks, veths, Service rules and pod cgroups of this machine."""
-    links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
-    rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-    groups = [path for path in Path("/sys/fs/cgroup").glob("*/kubepods*/**/pod*") if path.is_dir()]
-    shims = [path for path in Path("/proc").glob("[0-9]*/comm") if read(path) == "containerd-shim\n"]
-    return len(shims), links.count("veth"), rules.count("chain svc-"), len(groups)
+def footprint(cluster: Cluster, ids: list[str]) -> tuple[int, int, int, int]:
+    """This cluster's shims, pod routes (one a veth), cgroups of containers `ids`, and chains of Service rules."""
+    shims = 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        command = read(path)
+        shims += "containerd-shim" in command and str(cluster.data_dir) in command
+    number = next(p.name for p in Path("/run/wherry/networks").iterdir() if str(cluster.data_dir) in read(p))
+    routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
+    veths = sum(
+        line.startswith(f"10.{244 - int(number)}.") and "/" not in line.split()[0] for line in routes.splitlines()
+    )
+    groups = {path.name for path in Path("/sys/fs/cgroup/memory").rglob("*") if path.name in ids}
+    table = ["nft", "list", "table", "ip", f"wherry-{cluster.name}-services"]
+    rules = subprocess.run(table, capture_output=True, text=True, check=True).stdout
+    return shims, veths, len(groups), rules.count("chain svc-") + rules.count("chain ext-")
 
 
 def read(path: Path) -> str:

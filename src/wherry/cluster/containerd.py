@@ -100,7 +100,8 @@ class Containerd:
         """Run ctr against this containerd; its standard output. Raises ClusterError with ctr's own message."""
         process = await asyncio.create_subprocess_exec(
             "ctr", "--address", str(self.paths.socket), "--namespace", IMAGE_NAMESPACE, *arguments,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output, errors = await process.communicate(stdin)
         if process.returncode:

@@ -13,6 +13,9 @@ from pathlib import Path
 from wherry.cluster.failure import ClusterError
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+# Node ports answer on 127.0.0.1 too: packets that begin there may then leave through a pod's veth. The proxy's rules
+# keep packets from outside off 127/8, as kube-proxy's do.
+ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
 
 
 def write_cni_configuration(directory: Path, pod_cidr: str, state: Path) -> None:
@@ -49,8 +52,9 @@ class Masquerade:
 
     async def install(self) -> None:
         """Switch forwarding on and (re)write the table. Raises ClusterError."""
-        if FORWARDING.read_text().strip() != "1":
-            FORWARDING.write_text("1")
+        for switch in (FORWARDING, ROUTE_LOCALNET):
+            if switch.read_text().strip() != "1":
+                switch.write_text("1")
         await _nft(
             f"add table ip {self._table}\n"
             f"delete table ip {self._table}\n"

@@ -38,11 +38,14 @@ async def run_tool(*command: str, stdin: str = "") -> str:
     """Run a system tool; its standard output. Raises BackendError with the tool's own message."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            *command,
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
     except FileNotFoundError as error:
         raise BackendError(f"{command[0]} is not installed: install it, or choose another proxy mode") from error
-    output, errors = await process.communicate(stdin.encode())
+    output, errors = await process.communicate(stdin.encode() or None)
     if process.returncode:
         raise BackendError(f"{' '.join(command[:2])} failed: {errors.decode(errors='replace').strip()[:500]}")
     return output.decode()
