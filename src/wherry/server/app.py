@@ -21,6 +21,7 @@ from wherry.server.admission.chain import built_in_plugins
 from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.bootstrap import bootstrap
 from wherry.server.caches import Caches
+from wherry.server.customresources.serving import CustomResources
 from wherry.server.deletion import Deleter
 from wherry.server.dispatch import Dispatcher
 from wherry.server.edges import Edges, Surroundings
@@ -53,7 +54,10 @@ class Server:
         self.registry = Registry(self.caches, table)
         self.writer = Writer(store, self.caches, clock, entropy, Ownership(self.options.managed_fields))
         self.means = Means(self.writer, Deleter(self.writer), Shapes(clock))
-        around = Surroundings(self.caches, clock, entropy, self.registry.resources, gauges=self._gauges)
+        self.custom = CustomResources(self.registry, self.caches, self.writer, self.means.deleter)
+        around = Surroundings(
+            self.caches, clock, entropy, self.registry.resources, self.custom.openapi_schema, gauges=self._gauges
+        )
         self.edges = Edges(self.options.edges, around)
         self.registry.on_change(self.edges.resources_changed)
         self.dispatch = Dispatcher(self.registry, self.means)
@@ -68,15 +72,17 @@ class Server:
     async def start(self) -> None:
         """Load the store, make sure that what every cluster has is there. Raises StatusError, StoreError."""
         await self.caches.start()
-        for kind in (rbac.ClusterRole, rbac.Role):
-            self.caches.on_change(kind, self.edges.rbac.role_changed)
-        for binding in (rbac.ClusterRoleBinding, rbac.RoleBinding):
-            self.caches.on_change(binding, self.edges.rbac.binding_changed)
+        self.caches.on_change(rbac.ClusterRole, self.edges.rbac.role_changed)
+        self.caches.on_change(rbac.Role, self.edges.rbac.role_changed)
+        self.caches.on_change(rbac.ClusterRoleBinding, self.edges.rbac.binding_changed)
+        self.caches.on_change(rbac.RoleBinding, self.edges.rbac.binding_changed)
+        await self.custom.start()
         if self.options.bootstrap:
             await bootstrap(self.loopback_client(), self.caches, self.options.advertised)
 
     async def close(self) -> None:
         """End watches and connections. The store is the caller's to close."""
+        await self.custom.close()
         await self.caches.close()
         await self.edges.close()
 

@@ -65,6 +65,10 @@ class Caches:
         missing = [kv for kv in found.kvs if kv.key[len(prefix) :].decode() not in cache.entries]
         cache.load([*cache.entries.values(), *(self._entry(prefix, kv) for kv in missing)], self.revision)
 
+    def follow(self, resource: Resource, strategy: Strategy) -> None:
+        """The rules of a kind that is kept have changed."""
+        self._strategies[resource.storage_prefix.encode()] = strategy
+
     def remove(self, resource: Resource) -> None:
         """Forget a kind and end its watches."""
         prefix = resource.storage_prefix.encode()
@@ -92,7 +96,9 @@ class Caches:
 
     async def _load(self) -> Any:
         found = await self._store.range(ROOT, prefix_end(ROOT))
-        watch = self._store.watch(ROOT, prefix_end(ROOT), start_revision=found.revision + 1, prev_kv=False, events_max=100_000)
+        watch = self._store.watch(
+            ROOT, prefix_end(ROOT), start_revision=found.revision + 1, prev_kv=False, events_max=100_000
+        )
         entries: dict[bytes, list[Entry]] = {prefix: [] for prefix in self._by_prefix}
         for kv in found.kvs:
             prefix = self._prefix_of(kv.key)
@@ -152,7 +158,11 @@ class Caches:
             _, found_labels, found_fields = expected
         else:
             found_labels = labels_of(kv.value)
-            found_fields = self._strategies[prefix].fields(codec.decode(kv.value)) if codec.resource.selectable_fields else NO_FACTS
+            found_fields = (
+                self._strategies[prefix].fields(codec.decode(kv.value))
+                if codec.resource.selectable_fields
+                else NO_FACTS
+            )
         key = kv.key[len(prefix) :].decode()
         data = codec.splice(kv.value, kv.mod_revision)
         return Entry(key, data, kv.mod_revision, found_labels or NO_FACTS, found_fields or NO_FACTS)

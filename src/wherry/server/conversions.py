@@ -77,7 +77,11 @@ def _scaler_served(obj: v2.HorizontalPodAutoscaler) -> v1.HorizontalPodAutoscale
     others = []
     for metric in spec.pop("metrics", ()):
         target = (metric.get("resource") or {}).get("target") or {}
-        if metric.get("type") == "Resource" and metric["resource"].get("name") == "cpu" and "averageUtilization" in target:
+        if (
+            metric.get("type") == "Resource"
+            and metric["resource"].get("name") == "cpu"
+            and "averageUtilization" in target
+        ):
             spec["targetCPUUtilizationPercentage"] = target["averageUtilization"]
         else:
             others.append(metric)

@@ -35,6 +35,7 @@ _VERBS: dict[str, Verb] = {
     "delete": delete,
     "deletecollection": delete_collection,
 }
+_OF_ONE = frozenset({"get", "update", "patch", "delete"})
 _STATUS: dict[str, Verb] = {"get": get, "update": update, "patch": patch}
 _SCALE: dict[str, Verb] = {"get": scale.get_scale, "update": scale.put_scale, "patch": scale.put_scale}
 _CONNECTING = frozenset({"exec", "attach", "portforward", "proxy"})
@@ -88,7 +89,8 @@ class Dispatcher:
             if info.resource == "bindings" and not info.api_group:
                 return await self._bind(request)
         verb = _VERBS.get(info.verb)
-        if verb is None or info.verb not in served.resource.verbs or (info.verb == "create" and info.name):
+        unfit = info.name if info.verb == "create" else not info.name and info.verb in _OF_ONE
+        if verb is None or info.verb not in served.resource.verbs or unfit:
             raise generic(405)
         return await verb(self._means, served, request)
 
@@ -126,12 +128,13 @@ class Dispatcher:
         if name == "finalize":
             return {"update": _part(_only_finalizers), "patch": _part(_only_finalizers)}
         if served.resource.plural == "pods":
-            return {
+            of_pods: dict[str, dict[str, Verb]] = {
                 "binding": {"create": pods.bind},
                 "eviction": {"create": self._evict},
                 "ephemeralcontainers": _partial_verbs(pods.only_ephemeral_containers),
                 "resize": _partial_verbs(pods.only_resources),
-            }.get(name, {})
+            }
+            return of_pods.get(name, {})
         return {}
 
     async def _bind(self, request: Request) -> Response:

@@ -64,7 +64,7 @@ class _Connection(RequestHandler):
             stream.cancel()
 
 
-class _WebServer(web.Server):  # type: ignore[misc]
+class _WebServer(web.Server):
     """aiohttp's server with our connections."""
 
     def __call__(self) -> Any:
@@ -104,7 +104,7 @@ class HttpsFrontend:
             self._listener.close()
             self._listener = None
         for connection in self._web.connections:
-            if connection.stream is not None:
+            if isinstance(connection, _Connection) and connection.stream is not None:
                 connection.stream.cancel()
         await self._web.shutdown(SHUTDOWN_SECONDS)
 
@@ -125,7 +125,7 @@ class HttpsFrontend:
             peer_certificate=connection.peer_certificate,
             raw=raw,
         )
-        if raw.body_exists:
+        if raw.can_read_body:
             if (raw.content_length or 0) > BODY_BYTES_MAX:
                 return await self._refuse(raw, request)
             try:

@@ -11,7 +11,13 @@ from typing import Any
 import msgspec
 import orjson
 
-from wherry.meta.errors import StatusError, bad_request, not_acceptable, request_entity_too_large, unsupported_media_type
+from wherry.meta.errors import (
+    StatusError,
+    bad_request,
+    not_acceptable,
+    request_entity_too_large,
+    unsupported_media_type,
+)
 from wherry.server.http import Request, Response
 
 JSON, YAML = "application/json", "application/yaml"
@@ -163,4 +169,6 @@ def _yaml_loader() -> Any:
 def unreadable(kind: str, why: str) -> StatusError:
     """400 of a body that cannot be parsed."""
     subject = f" (must be of type {kind})" if kind else ""
-    return bad_request(f"the object provided is unrecognized{subject}: couldn't get version/kind; json parse error: {why}")
+    return bad_request(
+        f"the object provided is unrecognized{subject}: couldn't get version/kind; json parse error: {why}"
+    )

@@ -43,7 +43,9 @@ class Codec:
             return wire.convert(value, self.resource.type)
         content = {key: item for key, item in value.items() if key not in ("apiVersion", "kind", "metadata")}
         meta = wire.convert(value.get("metadata") or {}, ObjectMeta)
-        return CustomObject(apiVersion=self.resource.api_version, kind=self.resource.kind, metadata=meta, content=content)
+        return CustomObject(
+            apiVersion=self.resource.api_version, kind=self.resource.kind, metadata=meta, content=content
+        )
 
     def to_builtins(self, obj: Any) -> dict[str, Any]:
         """An object as a plain dict."""
@@ -58,7 +60,9 @@ class Codec:
 
     def _encode(self, obj: Any) -> bytes:
         if isinstance(obj, CustomObject):
-            return wire.encode({"apiVersion": obj.apiVersion, "kind": obj.kind, "metadata": obj.metadata, **obj.content})
+            return wire.encode(
+                {"apiVersion": obj.apiVersion, "kind": obj.kind, "metadata": obj.metadata, **obj.content}
+            )
         return wire.encode(obj)
 
     def splice(self, at_rest: bytes, revision: int) -> bytes:

@@ -7,6 +7,7 @@ from wherry.server.edges import EdgeOptions
 
 DEFAULT_PORT = 6443
 
+
 @dataclass(slots=True)
 class ServerOptions:
     """One API server. File names are paths to PEM files."""

@@ -1,8 +1,8 @@
 """Which kinds are served, and everything the generic path needs to know of each.
 
 A `Served` ties one group, version and plural to the kind it is stored as, that kind's cache, strategy and codec, and
-the conversion between the two where they differ (events.k8s.io/v1, autoscaling/v1; see conversions.py). Custom resources
-come and go through `add` and `remove`. Read writer.py for what happens to an object, watchcache.py for reading.
+the conversion between the two where they differ (events.k8s.io/v1, autoscaling/v1; see conversions.py). Custom
+resources come and go through `put`. Read writer.py for what happens to an object, watchcache.py for reading.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
 """What a request is about, read from its URL and method: Kubernetes' RequestInfo.
 
 Paths are /api/v1/… and /apis/<group>/<version>/…, then either <resource>[/<name>[/<subresource>]] or the same below
-namespaces/<namespace>. Anything else is no resource request. Source: k8s.io/apiserver, endpoints/request/requestinfo.go.
+namespaces/<namespace>. Anything else is no resource request. Source: k8s.io/apiserver, endpoints/request.
 """
 
 from wherry.meta import fields

@@ -69,7 +69,9 @@ class Shapes:
             items = [partial(entry, wanted.version) for entry in entries]
             kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{wanted.version}"
         else:
-            items = [entry.data for entry in entries] if served.convert is None else [served.present(e) for e in entries]
+            items = (
+                [entry.data for entry in entries] if served.convert is None else [served.present(e) for e in entries]
+            )
             kind, version = served.resource.list_kind, served.resource.api_version
         head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
             kind.encode(),

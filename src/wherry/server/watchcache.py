@@ -129,7 +129,17 @@ def too_old(revision: int, oldest: int) -> StatusError:
 class Watcher:
     """One watch: a bounded buffer of (type, entry, event) that the stream empties; see handlers/watch.py."""
 
-    __slots__ = ("_cache", "_waiter", "bucket", "closed", "items", "overflowed", "selection", "since", "wants_bookmarks")
+    __slots__ = (
+        "_cache",
+        "_waiter",
+        "bucket",
+        "closed",
+        "items",
+        "overflowed",
+        "selection",
+        "since",
+        "wants_bookmarks",
+    )
 
     def __init__(self, cache: "WatchCache", selection: Selection, since: int, wants_bookmarks: bool) -> None:
         self._cache = cache
@@ -279,12 +289,14 @@ class WatchCache:
 
     def bookmark(self, revision: int) -> Entry:
         """What a BOOKMARK carries."""
-        return Entry("", self.codec.splice(self.codec.prefix + b"}}", revision).replace(b",}}", b"}}"), revision, {}, {})
+        return Entry(
+            "", self.codec.splice(self.codec.prefix + b"}}", revision).replace(b",}}", b"}}"), revision, {}, {}
+        )
 
     # Read by the handlers
 
     def get(self, namespace: str | None, name: str) -> Entry | None:
-        """One object. A cluster-scoped kind has no use for `namespace` (which is set for a request about a Namespace)."""
+        """One object. A cluster-scoped kind has no use for `namespace` (set also for a request about a Namespace)."""
         return self.entries.get(f"{namespace}/{name}" if namespace and self.codec.resource.namespaced else name)
 
     def select(self, selection: Selection, after: str = "") -> Iterator[Entry]:

@@ -1,7 +1,8 @@
 """Request bodies to objects, and what may be wrong with them.
 
-Bytes become a Struct in one step. Unknown and repeated fields are looked for as fieldValidation asks: Warn (the default)
-gives Warning headers, Strict refuses, Ignore does not look. Source of the messages: k8s.io/apiserver, endpoints/handlers.
+Bytes become a Struct in one step. Unknown and repeated fields are looked for as fieldValidation asks: Warn (the
+default) gives Warning headers, Strict refuses, Ignore does not look. Repeated ones are only looked for when the client
+names a mode, for that takes a second, slow parse. Source of the messages: k8s.io/apiserver, endpoints/handlers.
 """
 
 import json
@@ -22,7 +23,14 @@ from wherry.server.registry import Served
 MANAGER_MAX = 128
 _EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
 _GO_TYPES = {"str": "string", "bool": "bool", "int": "int32", "float": "float64", "array": "[]interface {}"}
-_JSON_TYPES = {"str": "string", "int": "number", "float": "number", "bool": "bool", "array": "array", "object": "object"}
+_JSON_TYPES = {
+    "str": "string",
+    "int": "number",
+    "float": "number",
+    "bool": "bool",
+    "array": "array",
+    "object": "object",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,9 @@ def write_options(request: Request) -> WriteOptions:
 
 
 def _options_kind(request: Request) -> str:
-    return {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}.get(request.method, "DeleteOptions")
+    return {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}.get(
+        request.method, "DeleteOptions"
+    )
 
 
 def read_object(request: Request, served: Served, validation: str, warnings: list[str]) -> Any:
@@ -129,7 +139,8 @@ def json_fault(text: str, kind: str) -> str:
         return text
     wanted, got, path = found.groups()
     wanted_type = _GO_TYPES.get(wanted.partition(" |")[0], wanted)
-    return f"json: cannot unmarshal {_JSON_TYPES.get(got, got)} into Go struct field {kind}.{path or ''} of type {wanted_type}"
+    field = f"{kind}.{path or ''}"
+    return f"json: cannot unmarshal {_JSON_TYPES.get(got, got)} into Go struct field {field} of type {wanted_type}"
 
 
 def _json_type(value: Any) -> str:
@@ -182,8 +193,7 @@ def repeated_fields(data: bytes) -> list[str]:
 
     def locate(value: Any, path: str) -> None:
         if isinstance(value, _Object):
-            for key in value.repeated:
-                located.append(f'duplicate field "{path}{key}"')
+            located.extend(f'duplicate field "{path}{key}"' for key in value.repeated)
             for key, member in value.items():
                 locate(member, f"{path}{key}.")
         elif isinstance(value, list):

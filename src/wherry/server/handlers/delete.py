@@ -10,7 +10,15 @@ import msgspec
 
 from wherry.api.meta_v1 import DeleteOptions, Preconditions
 from wherry.meta import wire
-from wherry.meta.errors import FieldError, StatusError, bad_request, field_forbidden, invalid, invalid_value, not_supported
+from wherry.meta.errors import (
+    FieldError,
+    StatusError,
+    bad_request,
+    field_forbidden,
+    invalid,
+    invalid_value,
+    not_supported,
+)
 from wherry.server.deletion import Deleted
 from wherry.server.handlers.bodies import WriteOptions
 from wherry.server.handlers.list import list_parameters, selection_of
@@ -82,7 +90,7 @@ def delete_options(request: Request) -> DeleteOptions:
             raise bad_request(f"DeleteOptions cannot be read: {error}") from error
         if options.kind not in ("", "DeleteOptions"):
             raise bad_request(
-                f"the object provided is unrecognized (must be of type DeleteOptions): no kind \"{options.kind}\" is "
+                f'the object provided is unrecognized (must be of type DeleteOptions): no kind "{options.kind}" is '
                 f'registered for version "{options.apiVersion}"'
             )
     else:

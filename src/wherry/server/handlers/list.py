@@ -1,7 +1,7 @@
 """GET of a collection: the cache's bytes joined, in pages if asked for.
 
-Every page of a list shows the state at the first page's revision. While nothing of the kind has changed since, the cache
-is that state; else the page is read from the store's history, until that is compacted (410).
+Every page of a list shows the state at the first page's revision. While nothing of the kind has changed since, the
+cache is that state; else the page is read from the store's history, until that is compacted (410).
 """
 
 import base64
@@ -86,7 +86,9 @@ def parse_revision(text: str) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdigit()):
-        raise bad_request(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        raise bad_request(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
     return int(text)
 
 
@@ -165,7 +167,13 @@ async def list_objects(means: Means, served: Served, request: Request) -> Respon
 
 
 async def _at_revision(
-    means: Means, served: Served, selection: Selection, after: str, limit: int, revision: int, parameters: ListParameters
+    means: Means,
+    served: Served,
+    selection: Selection,
+    after: str,
+    limit: int,
+    revision: int,
+    parameters: ListParameters,
 ) -> tuple[list[Entry], int]:
     """A page as it was, from the store's history."""
     prefix = served.stored.storage_prefix + (f"{selection.namespace}/" if selection.namespace else "")

@@ -58,7 +58,9 @@ def patcher(kind: str, body: bytes, served: Served) -> Patch:
     if kind == "json":
         return lambda value: json_patch(value, change)
     if not isinstance(change, dict):
-        raise bad_request("error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}")
+        raise bad_request(
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+        )
     if kind == "merge":
         return lambda value: merge_patch(value, change)
     return lambda value: strategic.apply(value, change, served.schema)
@@ -97,7 +99,7 @@ async def _apply(means: Means, served: Served, request: Request, options: WriteO
     manager = server_side_apply.Manager(
         request.first("fieldManager"), "Apply", served.resource.api_version, write.subresource
     )
-    force = request.first("force") in ("1", "true", "")  and "force" in request.query
+    force = request.first("force") in ("1", "true", "") and "force" in request.query
     reset = (("f:status",),) if served.has_status and write.subresource != "status" else ()
 
     def merged(live: dict[str, Any] | None) -> dict[str, Any]:
@@ -125,7 +127,9 @@ def _applied(request: Request, served: Served, write: Write) -> dict[str, Any]:
     if not request.first("fieldManager"):
         fault = required("fieldManager", "is required for apply patch")
         raise invalid("PatchOptions.meta.k8s.io", "", [fault])
-    applied = parse(request.body, "yaml", served.resource.kind) if not _is_json(request.body) else orjson.loads(request.body)
+    applied = (
+        parse(request.body, "yaml", served.resource.kind) if not _is_json(request.body) else orjson.loads(request.body)
+    )
     if not isinstance(applied, dict):
         raise bad_request("error decoding YAML: the body must be an object")
     for field, wanted in (("apiVersion", served.resource.api_version), ("kind", served.resource.kind)):

@@ -83,7 +83,7 @@ def _unbindable(pod: Pod, node: str, binding: Binding) -> str:
     if pod.metadata.deletionTimestamp:
         return f"pod {pod.metadata.name} is being deleted, cannot be assigned to a host"
     if pod.spec.nodeName:
-        return f"pod {pod.metadata.name} is already assigned to node \"{pod.spec.nodeName}\""
+        return f'pod {pod.metadata.name} is already assigned to node "{pod.spec.nodeName}"'
     if pod.spec.schedulingGates:
         return f"pod {pod.metadata.name} has non-empty .spec.schedulingGates"
     return ""
@@ -162,7 +162,9 @@ def _spend(pod: Pod, now: Callable[[], str]) -> Callable[[PodDisruptionBudget, E
             why = f"The disruption budget {name} is still being processed by the server."
             raise too_many_requests(refusal, RETRY_SECONDS, [{"reason": "DisruptionBudget", "message": why}])
         if len(status.disruptedPods) > DISRUPTED_PODS_MAX:
-            raise StatusError(403, "Forbidden", "DisruptedPods map too big - too many evictions not confirmed by PDB controller")
+            raise StatusError(
+                403, "Forbidden", "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+            )
         if (status.disruptionsAllowed or 0) <= 0:
             why = (
                 f"The disruption budget {name} needs {status.desiredHealthy or 0} healthy pods and has "

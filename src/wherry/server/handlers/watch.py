@@ -1,7 +1,7 @@
 """WATCH: frames of the cache's events, gathered per loop turn into one write.
 
-A watch without a resourceVersion (or with 0, or with sendInitialEvents) begins with an ADDED event for all there is; one
-with a resourceVersion begins after it, or gets 410 when that is too long ago.
+A watch without a resourceVersion (or with 0, or with sendInitialEvents) begins with an ADDED event for all there is;
+one with a resourceVersion begins after it, or gets 410 when that is too long ago.
 """
 
 import asyncio

@@ -55,9 +55,7 @@ def check_namespace(served: Served, obj: Any, namespace: str) -> None:
     if not meta.namespace:
         meta.namespace = namespace
     elif meta.namespace != namespace:
-        raise bad_request(
-            f"the namespace of the provided object does not match the namespace sent on the request"
-        )
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
 
 
 def check_name(obj: Any, name: str) -> None:
