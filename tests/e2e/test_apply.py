@@ -17,7 +17,7 @@ def manifests(namespace: str) -> list[dict[str, Any]]:
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta | {"name": "settings"}, "data": {"COLOR": "blue"}},
-        {"apiVersion": "v1", "kind": "Secret", "metadata": meta | {"name": "key"}, "stringData": {"password": "x"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": meta | {"name": "key"}, "data": {"password": "eA=="}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta | {"name": "reader"}},
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",

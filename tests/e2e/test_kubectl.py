@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.e2e.conftest import IMAGE, IMAGE_2, Cluster, run
+from wherry.cluster.containerd import ContainerdPaths
 
 
 def fetch(address: str, port: int, timeout: float = 5) -> str:
@@ -190,17 +191,19 @@ def test_deletion_leaves_nothing(containerd_cluster: Cluster, namespace: str) ->
     containerd_cluster.kubectl("-n", namespace, "expose", "deployment", "web", "--port=80", "--type=NodePort")
     pods = containerd_cluster.get("pods", "-n", namespace)["items"]
     ids = [pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://") for pod in pods]
-    wait_until(lambda: footprint(containerd_cluster, ids) == tuple(n + 3 for n in before[:3]) + (before[3] + 2,))
+    wait_until(lambda: footprint(containerd_cluster, ids) == (*(n + 3 for n in before[:3]), before[3] + 2))
     containerd_cluster.kubectl("-n", namespace, "delete", "deployment,service", "--all", "--timeout=60s")
     wait_until(lambda: footprint(containerd_cluster, ids) == before, seconds=30)
 
 
 def footprint(cluster: Cluster, ids: list[str]) -> tuple[int, int, int, int]:
     """This cluster's shims, pod routes (one a veth), cgroups of containers `ids`, and chains of Service rules."""
+    node = cluster.data_dir / cluster.name / "nodes" / f"{cluster.name}-1"
+    socket_path = str(ContainerdPaths.under(node / "containerd").socket)
     shims = 0
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         command = read(path)
-        shims += "containerd-shim" in command and str(cluster.data_dir) in command
+        shims += "containerd-shim" in command and socket_path in command
     number = next(p.name for p in Path("/run/wherry/networks").iterdir() if str(cluster.data_dir) in read(p))
     routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
     veths = sum(
