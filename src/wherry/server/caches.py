@@ -164,7 +164,10 @@ class Caches:
                 else NO_FACTS
             )
         key = kv.key[len(prefix) :].decode()
-        data = codec.splice(kv.value, kv.mod_revision)
+        value = kv.value
+        if not value.startswith(codec.prefix):  # a custom resource that was stored in another version
+            value = codec.encode(codec.decode(value))
+        data = codec.splice(value, kv.mod_revision)
         return Entry(key, data, kv.mod_revision, found_labels or NO_FACTS, found_fields or NO_FACTS)
 
     def _arm_bookmarks(self) -> None:

@@ -142,7 +142,7 @@ class Writer:
             self.ownership.created(served, obj, write)
             data = served.stored_codec.encode(obj)
             swap = await self._put(served, key, data, obj, 0)
-        except BaseException:
+        except Exception:  # not when cancelled: the write may be on its way, and its addresses with it
             undo()
             raise
         if not swap.succeeded:
@@ -197,7 +197,7 @@ class Writer:
             if deletable(new, old):
                 return await self._finish_deletion(served, entry, new, write)
             swap = await self._put(served, served.key(write.namespace, write.name), data, new, entry.revision)
-        except BaseException:
+        except Exception:  # not when cancelled: the write may be on its way, and its addresses with it
             undo()
             raise
         if not swap.succeeded:
