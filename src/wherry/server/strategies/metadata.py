@@ -17,9 +17,13 @@ _STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 
 
 def validate(
-    meta: ObjectMeta, namespaced: bool, name_check: NameCheck = names.dns1123_subdomain, path: str = "metadata"
+    meta: ObjectMeta,
+    namespaced: bool,
+    name_check: NameCheck = names.dns1123_subdomain,
+    path: str = "metadata",
+    any_finalizer: bool = False,
 ) -> Faults:
-    """A new object's metadata."""
+    """A new object's metadata. `any_finalizer`: definitions and custom resources may have unqualified ones."""
     if meta.generateName:
         yield from checks.named(f"{path}.generateName", meta.generateName, partial(names.as_prefix, name_check))
     if not meta.name:
@@ -31,10 +35,10 @@ def validate(
             yield field_forbidden(f"{path}.namespace", "not allowed on this type")
     else:
         yield from checks.named_required(f"{path}.namespace", meta.namespace, names.dns1123_label)
-    yield from _common(meta, path)
+    yield from _common(meta, path, any_finalizer)
 
 
-def validate_update(new: ObjectMeta, old: ObjectMeta, path: str = "metadata") -> Faults:
+def validate_update(new: ObjectMeta, old: ObjectMeta, path: str = "metadata", any_finalizer: bool = False) -> Faults:
     """What may not change once an object is there."""
     for field in ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
         yield from checks.immutable(f"{path}.{field}", getattr(new, field), getattr(old, field))
@@ -44,10 +48,10 @@ def validate_update(new: ObjectMeta, old: ObjectMeta, path: str = "metadata") ->
         shown = ", ".join(f'"{item}"' for item in added)
         text = "no new finalizers can be added if the object is being deleted, found new finalizers"
         yield field_forbidden(f"{path}.finalizers", f"{text} []string{{{shown}}}")
-    yield from _common(new, path)
+    yield from _common(new, path, any_finalizer)
 
 
-def _common(meta: ObjectMeta, path: str) -> Faults:
+def _common(meta: ObjectMeta, path: str, any_finalizer: bool) -> Faults:
     if (meta.generation or 0) < 0:
         yield invalid_value(f"{path}.generation", meta.generation, checks.NEGATIVE)
     if meta.labels:
@@ -57,7 +61,7 @@ def _common(meta: ObjectMeta, path: str) -> Faults:
     if meta.ownerReferences:
         yield from _owners(f"{path}.ownerReferences", meta.ownerReferences)
     if meta.finalizers:
-        yield from _finalizers(f"{path}.finalizers", meta.finalizers)
+        yield from _finalizers(f"{path}.finalizers", meta.finalizers, any_finalizer)
 
 
 def annotations(path: str, values: Mapping[str, str]) -> Faults:
@@ -91,12 +95,12 @@ def _owners(path: str, owners: list[OwnerReference]) -> Faults:
             controller = controller or owner.name
 
 
-def _finalizers(path: str, finalizers: list[str]) -> Faults:
+def _finalizers(path: str, finalizers: list[str], any_finalizer: bool) -> Faults:
     for index, finalizer in enumerate(finalizers):
         faults = names.qualified_name(finalizer)
         for text in faults:
             yield invalid_value(path, finalizer, text)
-        if not faults and "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+        if not (faults or any_finalizer or "/" in finalizer or finalizer in _STANDARD_FINALIZERS):
             text = "name is neither a standard finalizer name nor is it fully qualified"
             yield invalid_value(f"{path}[{index}]", finalizer, text)
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:

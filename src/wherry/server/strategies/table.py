@@ -22,6 +22,7 @@ from wherry.server.strategies.bookkeeping import (
     SpecGenerationStrategy,
 )
 from wherry.server.strategies.configmap import ConfigMapStrategy, SecretStrategy
+from wherry.server.strategies.customresourcedefinition import CustomResourceDefinitionStrategy
 from wherry.server.strategies.daemonset import DaemonSetStrategy
 from wherry.server.strategies.deployment import DeploymentStrategy
 from wherry.server.strategies.job import CronJobStrategy, JobStrategy
@@ -69,6 +70,7 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"): PolicyStrategy,
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): PolicyStrategy,
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): WebhookConfigurationStrategy,
+    ("apiextensions.k8s.io", "customresourcedefinitions"): CustomResourceDefinitionStrategy,
     ("apps", "daemonsets"): DaemonSetStrategy,
     ("apps", "deployments"): DeploymentStrategy,
     ("apps", "replicasets"): ReplicaSetStrategy,

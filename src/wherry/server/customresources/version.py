@@ -1,0 +1,159 @@
+"""One version of one custom kind, compiled: what handlers and the strategy ask of `Served.custom`.
+
+Made once per change of the definition, so that a write costs only calls of closures. CEL rules are kept in the schema
+and published, not yet evaluated.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from wherry.aio.clock import Clock
+from wherry.api.apiextensions_v1 import CustomResourceDefinition, CustomResourceDefinitionVersion
+from wherry.meta import wire
+from wherry.meta.errors import FieldError, invalid_value
+from wherry.meta.object import ObjectMeta
+from wherry.meta.schema import TypeSchema
+from wherry.server.customresources.defaulting import defaulter
+from wherry.server.customresources.jsonpath import compile_path
+from wherry.server.customresources.merging import merge_schema
+from wherry.server.customresources.printing import Printer, text
+from wherry.server.customresources.pruning import pruner
+from wherry.server.customresources.validation import Fault, ratchet, validator
+from wherry.server.objects import CustomObject
+
+Json = dict[str, Any]
+_METADATA = frozenset(item.encode_name for item in msgspec.structs.fields(ObjectMeta))
+
+
+class Version:
+    """The schema, columns, scale paths and selectable fields of a version."""
+
+    def __init__(self, definition: CustomResourceDefinition, version: CustomResourceDefinitionVersion) -> None:
+        self.name = version.name
+        self.kind = definition.spec.names.kind
+        raw = version.schema.openAPIV3Schema if version.schema is not None else None
+        self.schema: Json = whole_numbers(wire.to_builtins(raw)) if raw is not None else {"type": "object"}
+        if definition.spec.preserveUnknownFields:
+            self.schema["x-kubernetes-preserve-unknown-fields"] = True
+        subresources = version.subresources
+        self.has_status = subresources is not None and subresources.status is not None
+        self._scale = subresources.scale if subresources is not None else None
+        self.has_scale = self._scale is not None
+        self.warning = _deprecation(definition, version)
+        self.selectable = {item.jsonPath.lstrip("."): compile_path(item.jsonPath) for item in version.selectableFields}
+        self._prune = pruner(self.schema)
+        self._default = defaulter(_without_metadata(self.schema))
+        self._check = validator(self.schema)
+        self._printer = Printer(version.additionalPrinterColumns)
+
+    @cached_property
+    def merge_schema(self) -> TypeSchema:
+        """For patches and server-side apply."""
+        return merge_schema(self.schema, self.kind)
+
+    def prune(self, value: Json) -> list[str]:
+        """Drop what the schema does not know from a whole object; the paths of what went."""
+        removed: list[str] = []
+        if self._prune is not None:
+            self._prune(value, None, removed)
+        meta = value.get("metadata")
+        if isinstance(meta, dict):
+            removed += [f"metadata.{name}" for name in meta if name not in _METADATA]
+        return removed
+
+    def default(self, content: Json) -> None:
+        """Fill in defaults, in place."""
+        if self._default is not None:
+            self._default(content)
+
+    def validate(self, new: CustomObject, old: CustomObject | None = None) -> list[FieldError]:
+        """Faults of the content; on an update (`old`) only of what it changed."""
+        faults: list[Fault] = []
+        whole = _whole(new)
+        self._check(whole, None, faults)
+        if faults and old is not None:
+            faults = ratchet(faults, whole, _whole(old), self.schema)
+        return [*(fault.error for fault in faults), *self._scale_faults(new.content)]
+
+    def _scale_faults(self, content: Json) -> list[FieldError]:
+        if self._scale is None:
+            return []
+        replicas = _at(content, self._scale.specReplicasPath)
+        if replicas is not None and not (type(replicas) is int and 0 <= replicas < 1 << 31):
+            return [invalid_value(self._scale.specReplicasPath, replicas, "should be a non-negative integer")]
+        return []
+
+    def selected(self, content: Json) -> dict[str, str]:
+        """Selectable fields of an object."""
+        found = {name: find(content) for name, find in self.selectable.items()}
+        return {name: text(values[0]) if values and values[0] is not None else "" for name, values in found.items()}
+
+    # Asked by handlers
+
+    def printer(self, clock: Clock) -> tuple[list[Json], Callable[[Json], list[Any]]]:
+        """columnDefinitions, and an object's cells."""
+        now: datetime = clock.now()
+        return self._printer.definitions, lambda obj: self._printer.row(obj, now)
+
+    def scale(self, content: Json) -> tuple[int, int, str]:
+        """Wanted replicas, current replicas, selector."""
+        assert self._scale is not None, "the scale subresource is not served"
+        selector = _at(content, self._scale.labelSelectorPath) if self._scale.labelSelectorPath else ""
+        wanted, current = _at(content, self._scale.specReplicasPath), _at(content, self._scale.statusReplicasPath)
+        return wanted or 0, current or 0, selector if isinstance(selector, str) else ""
+
+    def set_replicas(self, content: Json, replicas: int) -> None:
+        """Write the wanted replicas."""
+        assert self._scale is not None, "the scale subresource is not served"
+        *parents, last = _keys(self._scale.specReplicasPath)
+        at = content
+        for key in parents:
+            below = at.get(key)
+            if not isinstance(below, dict):
+                below = at[key] = {}
+            at = below
+        at[last] = replicas
+
+
+def whole_numbers(schema: Any) -> Any:
+    """Bounds that are whole numbers as such: typed decoding has made 1.0 of 1."""
+    if isinstance(schema, dict):
+        bounds = ("minimum", "maximum", "multipleOf")
+        return {
+            key: int(item) if key in bounds and isinstance(item, float) and item.is_integer() else whole_numbers(item)
+            for key, item in schema.items()
+        }
+    return [whole_numbers(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _without_metadata(schema: Json) -> Json:
+    properties = schema.get("properties") or {}
+    kept = {key: item for key, item in properties.items() if key not in ("apiVersion", "kind", "metadata")}
+    return schema | {"properties": kept}
+
+
+def _whole(obj: CustomObject) -> Json:
+    meta = {name: value for name in ("name", "generateName") if (value := getattr(obj.metadata, name))}
+    return {"apiVersion": obj.apiVersion, "kind": obj.kind, "metadata": meta, **obj.content}
+
+
+def _keys(path: str) -> list[str]:
+    return path.strip(".").split(".")
+
+
+def _at(content: Json, path: str) -> Any:
+    value: Any = content
+    for key in _keys(path):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _deprecation(definition: CustomResourceDefinition, version: CustomResourceDefinitionVersion) -> str:
+    if not version.deprecated:
+        return ""
+    spec = definition.spec
+    return version.deprecationWarning or f"{spec.group}/{version.name} {spec.names.kind} is deprecated"
