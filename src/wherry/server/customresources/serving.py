@@ -153,7 +153,7 @@ class CustomResources:
         terminating = definition.metadata.deletionTimestamp is not None
         made_from = (wire.encode([definition.spec, definition.status.acceptedNames]), terminating)
         before = self._live.get(name)
-        if before is not None and before.made_from == made_from:
+        if (before is not None and before.made_from == made_from) or self._is_built_in(definition):
             return
         versions = {item.name: Version(definition, item) for item in definition.spec.versions}
         records = {item.name: resource_of(definition, versions[item.name]) for item in definition.spec.versions}
@@ -177,6 +177,15 @@ class CustomResources:
         gone += [records[item.name] for item in definition.spec.versions if not item.served]
         self._live[name] = Live(made_from, stored, cache, versions, resources)
         self._registry.put(items, gone)
+
+    def _is_built_in(self, definition: CustomResourceDefinition) -> bool:
+        """Built-in kinds cannot be replaced: their objects are stored under the same keys."""
+        wanted = (definition.spec.group, definition.status.acceptedNames.plural)
+        return any(
+            (item.resource.group, item.resource.plural) == wanted
+            for item in self._registry.served()
+            if item.custom is None
+        )
 
     async def _cache(self, before: Live | None, stored: Resource, strategy: CustomStrategy) -> WatchCache:
         """The objects of a kind, loaded when it is new or stored in another version from now on."""
@@ -203,6 +212,10 @@ class CustomResources:
 
     async def _end(self, definition: CustomResourceDefinition) -> None:
         live = self._live.get(str(definition.metadata.name))
+        if live is None and condition_true(definition, "Established"):
+            reason, text = "OverlappingBuiltInResource", "instances overlap with built-in resources in storage"
+            await self._finish(definition, reason, text)
+            return
         if live is None:
             await self._finish(definition, "NeverEstablished", "resource was never established")
             return

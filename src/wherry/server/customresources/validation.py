@@ -48,8 +48,8 @@ def validator(schema: Json) -> Check:
 
 def _compile(schema: Json) -> Check | None:
     kinds = _kinds(schema)
-    always = [check for make in (_combined, _enum) if (check := make(schema)) is not None]
-    by_kind = {kind: check for kind, make in _BY_KIND.items() if (check := make(schema)) is not None}
+    always = [made for make in (_combined, _enum) if (made := make(schema)) is not None]
+    by_kind = {kind: made for kind, make in _BY_KIND.items() if (made := make(schema)) is not None}
     embedded = bool(schema.get("x-kubernetes-embedded-resource"))
     if not kinds and not always and not by_kind:
         return None

@@ -69,6 +69,22 @@ async def test_deleting_a_definition_deletes_its_objects_first() -> None:
         assert (await w.call("GET", BOATS))[0] == 404
 
 
+async def test_a_definition_cannot_replace_a_built_in_kind() -> None:
+    async with world() as w:
+        body = definition(kind="Ingress")
+        body["metadata"]["name"] = "ingresses.networking.k8s.io"
+        body["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, a test"}
+        body["spec"]["group"] = "networking.k8s.io"
+        body["spec"]["names"]["plural"] = "ingresses"
+        await w.define(body)
+        found = await w.good("GET", "/apis/networking.k8s.io/v1")
+        ingresses = next(item for item in found["resources"] if item["name"] == "ingresses")
+        assert ingresses["shortNames"] == ["ing"]
+        path = f"{DEFINITIONS}/ingresses.networking.k8s.io"
+        await w.good("DELETE", path)
+        await w.until(path, lambda it: it is None)
+
+
 async def test_a_restarted_server_serves_what_was_established() -> None:
     async with world() as w:
         await w.define(definition())

@@ -76,7 +76,7 @@ async def test_scale_reads_and_writes_the_paths_that_the_definition_names() -> N
 
 
 async def test_tables_have_the_columns_of_the_definition() -> None:
-    columns = [
+    columns: list[Json] = [
         {"name": "Crew", "type": "integer", "jsonPath": ".spec.crew"},
         {"name": "Ready", "type": "string", "jsonPath": '.status.conditions[?(@.type=="Ready")].status'},
         {"name": "Docked", "type": "date", "jsonPath": ".status.docked", "priority": 1},

@@ -97,7 +97,7 @@ def conditions(definition: Json | None) -> dict[str, str]:
 
 
 def version(name: str = "v1", schema: Json | None = None, storage: bool = True, **more: Any) -> Json:
-    made = {"type": "object", "properties": {"spec": schema}} if schema is not None else {"type": "object"}
+    made: Json = {"type": "object", "properties": {"spec": schema}} if schema is not None else {"type": "object"}
     if schema is None:
         made["x-kubernetes-preserve-unknown-fields"] = True
     return {"name": name, "served": True, "storage": storage, "schema": {"openAPIV3Schema": made}, **more}
