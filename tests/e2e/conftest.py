@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -112,7 +113,8 @@ def containerd_cluster(tmp_path_factory: pytest.TempPathFactory, images: list[Pa
 @pytest.fixture
 def namespace(containerd_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace that goes away with the test."""
-    name = "t-" + request.node.name.replace("_", "-").removeprefix("test-")[:40].rstrip("-")
+    words = re.findall("[a-z0-9]+", request.node.name)
+    name = "-".join(["t", *words[1:]])[:50].rstrip("-")
     containerd_cluster.kubectl("create", "namespace", name)
     yield name
     containerd_cluster.kubectl("delete", "namespace", name, "--wait=false")
