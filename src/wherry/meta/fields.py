@@ -43,10 +43,13 @@ class FieldSelector:
         """The one value `field` must have, when there is one; metadata.name makes a list a get."""
         return next((item.value for item in self.requirements if item.field == field and not item.negated), None)
 
-    def check_supported(self, supported: Collection[str]) -> None:
-        """Raise ValueError when a requirement is on a field that the kind does not offer."""
+    def check_supported(self, supported: Collection[str], only_metadata: bool = False) -> None:
+        """Raise ValueError for a field that the kind does not offer; one with nothing but metadata says what it does."""
         for item in self.requirements:
             if item.field not in supported:
+                if only_metadata:
+                    known = '"metadata.name", "metadata.namespace"'
+                    raise ValueError(f'"{item.field}" is not a known field selector: only {known}')
                 raise ValueError(f"field label not supported: {item.field}")
 
     def __str__(self) -> str:

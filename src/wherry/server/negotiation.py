@@ -19,9 +19,12 @@ from wherry.meta.errors import (
     unsupported_media_type,
 )
 from wherry.server.http import Request, Response
+from wherry.server.json_faults import summary, syntax_fault
 
 JSON, YAML = "application/json", "application/yaml"
 ACCEPTED = (JSON, YAML)
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+"""Read (filters/protobuf.py), not written."""
 BODY_BYTES_MAX = 3 * 1024 * 1024
 PATCH_TYPES = {
     "application/json-patch+json": "json",
@@ -66,10 +69,7 @@ def negotiate(accept: str, shapes: bool = True) -> Accepted:
         if shape not in ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
             continue
         return Accepted(shape, given.get("v", "v1"), kind == YAML)
-    raise not_acceptable([JSON, YAML, *PROTOBUF])
-
-
-PROTOBUF: tuple[str, ...] = ()
+    raise not_acceptable([JSON, YAML])
 
 
 def accepted(request: Request) -> Accepted:
@@ -126,7 +126,7 @@ def body_format(request: Request) -> str:
         return "json"
     if kind == YAML:
         return "yaml"
-    raise unsupported_media_type(ACCEPTED)
+    raise unsupported_media_type([*ACCEPTED, PROTOBUF])
 
 
 def too_large() -> StatusError:
@@ -139,7 +139,8 @@ def parse(data: bytes, form: str, kind: str = "") -> Any:
     try:
         return parse_yaml(data) if form == "yaml" else orjson.loads(data)
     except ValueError as error:
-        raise unreadable(kind, str(error)) from error
+        why = syntax_fault(data) if form == "json" else ""
+        raise unreadable(kind, why or str(error), data) from error
 
 
 def parse_yaml(data: bytes) -> Any:
@@ -166,9 +167,10 @@ def _yaml_loader() -> Any:
     return Loader
 
 
-def unreadable(kind: str, why: str) -> StatusError:
-    """400 of a body that cannot be parsed."""
+def unreadable(kind: str, why: str, data: bytes | None = None) -> StatusError:
+    """400 of a body that cannot be parsed; `data`, when it is at hand, is shown in part."""
     subject = f" (must be of type {kind})" if kind else ""
+    shown = f" ({summary(data)})" if data is not None else ""
     return bad_request(
-        f"the object provided is unrecognized{subject}: couldn't get version/kind; json parse error: {why}"
+        f"the object provided is unrecognized{subject}: couldn't get version/kind; json parse error: {why}{shown}"
     )

@@ -6,7 +6,6 @@ names a mode, for that takes a second, slow parse. Source of the messages: k8s.i
 """
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,23 +13,18 @@ from typing import Any
 import msgspec
 import orjson
 
-from wherry.meta.errors import FieldError, StatusError, bad_request, invalid, not_supported
+from wherry.api.registry import kind_type
+from wherry.meta.errors import FieldError, StatusError, bad_request, field_forbidden, invalid, not_supported, too_long
 from wherry.meta.schema import TypeSchema
 from wherry.server.http import Request
+from wherry.server.json_faults import syntax_fault, type_fault
 from wherry.server.negotiation import body_format, parse, unreadable
 from wherry.server.registry import Served
 
 MANAGER_MAX = 128
-_EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
-_GO_TYPES = {"str": "string", "bool": "bool", "int": "int32", "float": "float64", "array": "[]interface {}"}
-_JSON_TYPES = {
-    "str": "string",
-    "int": "number",
-    "float": "number",
-    "bool": "bool",
-    "array": "array",
-    "object": "object",
-}
+# What kube-apiserver's messages call its table of kinds, and the packages not named after their group.
+_SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+_PACKAGES = {"": "core", "events.k8s.io": "core", "rbac.authorization.k8s.io": "rbac"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +48,15 @@ def write_options(request: Request) -> WriteOptions:
     if any(item != "All" for item in dry_run if item):
         errors.append(not_supported("dryRun", dry_run, ["All"]))
     if validation not in ("Ignore", "Warn", "Strict"):
-        errors.append(not_supported("fieldValidation", validation, ["Ignore", "Strict", "Warn"]))
+        errors.append(not_supported("fieldValidation", validation, ["", "Ignore", "Strict", "Warn"]))
+    manager = request.first("fieldManager")
+    if len(manager.encode()) > MANAGER_MAX:
+        errors.append(too_long("fieldManager", MANAGER_MAX))
+    if "force" in query and "apply-patch" not in request.headers.get("content-type", ""):
+        errors.append(field_forbidden("force", "may not be specified for non-apply patch"))
     if errors:
         raise invalid(f"{_options_kind(request)}.meta.k8s.io", "", errors)
-    return WriteOptions("All" in dry_run, request.first("fieldManager") or agent or "unknown", validation)
+    return WriteOptions("All" in dry_run, manager or agent or "unknown", validation)
 
 
 def _options_kind(request: Request) -> str:
@@ -80,9 +79,11 @@ def _read_typed(request: Request, served: Served, validation: str, warnings: lis
     try:
         obj = served.codec.decode(request.body)
     except msgspec.ValidationError as error:
-        raise cannot_handle(served, json_fault(str(error), resource.kind)) from error
+        if not request.body.lstrip().startswith(b"{"):
+            raise unreadable(resource.kind, _no_object(orjson.loads(request.body)), request.body) from error
+        raise cannot_handle(served, type_fault(str(error), resource.type, resource.kind)) from error
     except ValueError as error:  # msgspec.DecodeError: no JSON at all
-        raise unreadable(resource.kind, str(error)) from error
+        raise unreadable(resource.kind, syntax_fault(request.body) or str(error), request.body) from error
     check_kind(served, obj.apiVersion, obj.kind)
     if validation != "Ignore":
         value = orjson.loads(request.body)
@@ -97,7 +98,7 @@ def from_value(value: Any, served: Served, validation: str, warnings: list[str])
     """Plain JSON values as an object of the served kind. Raises 400."""
     resource = served.resource
     if not isinstance(value, dict):
-        raise unreadable(resource.kind, f"json: cannot unmarshal {_json_type(value)} into Go value")
+        raise unreadable(resource.kind, _no_object(value))
     check_kind(served, value.get("apiVersion") or "", value.get("kind") or "")
     if served.custom is None and validation != "Ignore" and served.schema is not None:
         report(served, list(unknown_fields(value, served.schema)), validation, warnings)
@@ -108,43 +109,41 @@ def from_value(value: Any, served: Served, validation: str, warnings: list[str])
     try:
         return served.codec.from_builtins(value)
     except msgspec.ValidationError as error:
-        raise cannot_handle(served, json_fault(str(error), resource.kind)) from error
+        raise cannot_handle(served, type_fault(str(error), resource.type, resource.kind)) from error
+
+
+def _no_object(value: Any) -> str:
+    kinds = {str: "string", int: "number", float: "number", bool: "bool", list: "array"}
+    return f"json: cannot unmarshal {kinds.get(type(value), 'null')} into Go value of type {_VERSION_KIND}"
+
+
+_VERSION_KIND = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
 
 
 def check_kind(served: Served, api_version: str, kind: str) -> None:
     """Raise 400 when a body says that it is something else; silence is taken for consent."""
     resource = served.resource
-    if api_version and api_version != resource.api_version:
+    api_version, kind = api_version or resource.api_version, kind or resource.kind
+    if (api_version, kind) == (resource.api_version, resource.kind):
+        return
+    version = api_version.rpartition("/")[2]
+    if resource.type is not None and kind_type(api_version, kind) is None:
+        why = f'no kind "{kind}" is registered for version "{api_version}" in scheme "{_SCHEME}"'
+    elif kind == resource.kind:
         raise bad_request(
             f"the API version in the data ({api_version}) does not match the expected API version "
             f"({resource.api_version})"
         )
-    if kind and kind != resource.kind:
-        raise bad_request(
-            f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: converting '
-            f"({resource.version}.{kind}) to ({resource.version}.{resource.kind}): unknown conversion"
-        )
+    else:
+        package = _PACKAGES.get(resource.group) or resource.group.partition(".")[0]
+        why = f"converting ({version}.{kind}) to ({package}.{resource.kind}): unknown conversion"
+    raise bad_request(f'{kind} in version "{version}" cannot be handled as a {resource.kind}: {why}')
 
 
 def cannot_handle(served: Served, why: str) -> StatusError:
     """400 of a body that is JSON, but not this kind."""
     resource = served.resource
     return bad_request(f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}')
-
-
-def json_fault(text: str, kind: str) -> str:
-    """msgspec's complaint in the words of Go's decoder."""
-    found = _EXPECTED.match(text)
-    if not found:
-        return text
-    wanted, got, path = found.groups()
-    wanted_type = _GO_TYPES.get(wanted.partition(" |")[0], wanted)
-    field = f"{kind}.{path or ''}"
-    return f"json: cannot unmarshal {_JSON_TYPES.get(got, got)} into Go struct field {field} of type {wanted_type}"
-
-
-def _json_type(value: Any) -> str:
-    return {str: "string", int: "number", float: "number", bool: "bool", list: "array"}.get(type(value), "null")
 
 
 def report(served: Served, faults: list[str], validation: str, warnings: list[str]) -> None:

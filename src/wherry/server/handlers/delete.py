@@ -34,7 +34,7 @@ _RETURNS_OBJECT = frozenset(
 )
 """Kinds whose deletion answers the object even when it is gone at once."""
 PARALLEL_MAX = 16
-_POLICIES = ("Background", "Foreground", "Orphan")
+_POLICIES = ("Foreground", "Background", "Orphan")
 
 
 async def delete(means: Means, served: Served, request: Request) -> Response:

@@ -16,6 +16,7 @@ from wherry.meta.errors import FieldError, StatusError, bad_request, expired, fi
 from wherry.server.caches import too_large
 from wherry.server.handlers.writes import Means
 from wherry.server.http import Request, Response
+from wherry.server.json_faults import syntax_fault
 from wherry.server.objects import labels_of
 from wherry.server.registry import Served
 from wherry.server.watchcache import Entry, Selection
@@ -86,9 +87,8 @@ def parse_revision(text: str) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdigit()):
-        raise bad_request(
-            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        )
+        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise bad_request(f'invalid resource version: resourceVersion: Invalid value: "{text}": {why}')
     return int(text)
 
 
@@ -126,13 +126,14 @@ def selection_of(request: Request, served: Served, parameters: ListParameters) -
     try:
         by_label = labels.parse(parameters.label_selector)
     except ValueError as error:
-        raise bad_request(f"unable to parse requirement: {error}") from error
+        raise bad_request(str(error)) from error
     text = parameters.field_selector
     if request.info.name and not text:
         text = f"metadata.name={fields.escape(request.info.name)}"
     try:
         by_field = fields.parse(text)
-        by_field.check_supported(("metadata.name", "metadata.namespace", *served.stored.selectable_fields))
+        plain = served.resource.type is not None and not served.stored.selectable_fields
+        by_field.check_supported(("metadata.name", "metadata.namespace", *served.stored.selectable_fields), plain)
     except ValueError as error:
         raise bad_request(str(error)) from error
     return Selection(request.info.namespace, by_label, by_field)
@@ -210,7 +211,10 @@ def _read_token(parameters: ListParameters) -> tuple[int, str]:
         raise bad_request("specifying resource version is not allowed when using continue")
     text = parameters.continue_token
     try:
-        value: Any = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        if why := syntax_fault(data):
+            raise _bad_token(why)
+        value: Any = orjson.loads(data)
         if value["v"] != "meta.k8s.io/v1":
             raise _bad_token(f'unsupported version "{value["v"]}"')
         return int(value["rv"]), str(value["start"])
@@ -219,4 +223,4 @@ def _read_token(parameters: ListParameters) -> tuple[int, str]:
 
 
 def _bad_token(why: str) -> StatusError:
-    return bad_request(f"continue key is not valid: {why}")
+    return bad_request(f"invalid continue token: continue key is not valid: {why}")

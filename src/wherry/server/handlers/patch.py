@@ -11,11 +11,12 @@ import orjson
 
 from wherry.meta import apply as server_side_apply
 from wherry.meta import strategic
-from wherry.meta.errors import StatusError, bad_request, invalid, required, unsupported_media_type
+from wherry.meta.errors import StatusError, bad_request, invalid, invalid_value, required, unsupported_media_type
 from wherry.meta.patch import json_patch, merge_patch
 from wherry.server.handlers.bodies import WriteOptions, from_value, write_options
 from wherry.server.handlers.writes import Means, check_name, check_namespace
 from wherry.server.http import Request, Response
+from wherry.server.json_faults import syntax_fault
 from wherry.server.negotiation import BODY_BYTES_MAX, PATCH_TYPES, parse, too_large
 from wherry.server.registry import Served
 from wherry.server.watchcache import Entry
@@ -51,19 +52,22 @@ def patch_kind(request: Request, served: Served) -> str:
 
 def patcher(kind: str, body: bytes, served: Served) -> Patch:
     """The patch as a function on plain JSON. Raises 400 for a body that is none."""
+    prefix = "" if kind == "strategic" else "error decoding patch: "
     try:
         change = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise bad_request(f"error decoding patch: {error}") from error
+        raise bad_request(f"{prefix}{syntax_fault(body) or error}") from error
+    wanted, go_type = (list, "[]handlers.jsonPatchOp") if kind == "json" else (dict, "map[string]interface {}")
+    if not isinstance(change, wanted):
+        got = {dict: "object", list: "array", str: "string", bool: "bool"}.get(type(change), "number")
+        raise bad_request(f"{prefix}json: cannot unmarshal {got} into Go value of type {go_type}")
     if kind == "json":
         return lambda value: json_patch(value, change)
-    if not isinstance(change, dict):
-        raise bad_request(
-            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
-        )
     if kind == "merge":
         return lambda value: merge_patch(value, change)
-    return lambda value: strategic.apply(value, change, served.schema)
+    assert isinstance(change, dict)
+    fields: dict[str, Any] = change
+    return lambda value: strategic.apply(value, fields, served.schema)
 
 
 def changed_by(make: Patch, served: Served, options: WriteOptions, write: Write) -> Callable[[Any, Entry], Any]:
@@ -74,13 +78,25 @@ def changed_by(make: Patch, served: Served, options: WriteOptions, write: Write)
         warnings: list[str] = []
         after = make(before)
         _check_identity(after, served, write)
-        obj = from_value(after, served, options.field_validation, warnings)
+        obj = _typed(after, served, options.field_validation, warnings, applied=write.operation == "Apply")
         write.ctx.warnings[:] = warnings
         stored = served.to_stored(obj)
         served.strategy.default(stored)
         return stored
 
     return change
+
+
+def _typed(after: Any, served: Served, validation: str, warnings: list[str], *, applied: bool) -> Any:
+    """What a patch made, as an object; 422 when the patch made no such object."""
+    try:
+        return from_value(after, served, validation, warnings)
+    except StatusError as error:
+        if applied or error.code != 400:
+            raise
+        _, _, why = error.message.partition(f" cannot be handled as a {served.resource.kind}: ")
+        shown = orjson.dumps(after).decode()
+        raise invalid("", "", [invalid_value("patch", shown, why or error.message)]) from error
 
 
 def _check_identity(after: Any, served: Served, write: Write) -> None:

@@ -14,9 +14,10 @@ from wherry.api.policy_v1 import Eviction, PodDisruptionBudget
 from wherry.meta import labels, wire
 from wherry.meta.errors import StatusError, bad_request, conflict, invalid, not_supported, too_many_requests
 from wherry.meta.object import KubernetesObject
-from wherry.server.handlers.bodies import json_fault, write_options
+from wherry.server.handlers.bodies import write_options
 from wherry.server.handlers.writes import Means
 from wherry.server.http import Request, Response
+from wherry.server.json_faults import type_fault
 from wherry.server.negotiation import body_format, parse, reply
 from wherry.server.registry import Registry, Served
 from wherry.server.watchcache import Entry
@@ -39,7 +40,7 @@ def read(request: Request, kind: type[K]) -> K:
     try:
         return wire.convert(value, kind)
     except msgspec.ValidationError as error:
-        fault = json_fault(str(error), kind.__name__)
+        fault = type_fault(str(error), kind, kind.__name__)
         raise bad_request(f'{kind.__name__} in version "v1" cannot be handled as a {kind.__name__}: {fault}') from error
 
 

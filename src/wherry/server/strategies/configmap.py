@@ -3,11 +3,12 @@
 import base64
 import binascii
 import json
+import re
 from typing import Any
 
 from wherry.api.core_v1 import ConfigMap, Secret
 from wherry.meta import names
-from wherry.meta.errors import field_forbidden, invalid_value, required, too_long
+from wherry.meta.errors import bad_request, field_forbidden, invalid_value, required, too_long
 from wherry.server.strategies import checks
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
@@ -35,6 +36,9 @@ def base64_bytes(text: str) -> int:
 class ConfigMapStrategy(KindStrategy):
     """v1 ConfigMap."""
 
+    def default(self, obj: ConfigMap) -> None:
+        _decodable("ConfigMap", obj.binaryData)
+
     def rules(self, obj: ConfigMap) -> Faults:
         size = 0
         for key, value in obj.data.items():
@@ -44,7 +48,6 @@ class ConfigMapStrategy(KindStrategy):
             size += len(value.encode())
         for key, value in obj.binaryData.items():
             yield from checks.named(f"binaryData[{key}]", key, names.config_key)
-            yield from _base64(f"binaryData[{key}]", value)
             size += base64_bytes(value)
         if size > DATA_BYTES_MAX:
             yield too_long("", DATA_BYTES_MAX)
@@ -53,11 +56,19 @@ class ConfigMapStrategy(KindStrategy):
         yield from _immutable(new, old, ("data", "binaryData"))
 
 
-def _base64(path: str, value: str) -> Faults:
-    try:
-        base64.b64decode(value, validate=True)
-    except binascii.Error as error:
-        yield invalid_value(path, value, f"illegal base64 data: {error}")
+_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/\r\n]")
+
+
+def _decodable(kind: str, data: dict[str, str]) -> None:
+    """Raise 400 for values that are not base64: kube-apiserver finds that while it decodes the body."""
+    for value in data.values():
+        try:
+            base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError) as error:
+            found = _NO_BASE64.search(value)
+            at = found.start() if found else len(value)
+            why = f"illegal base64 data at input byte {at}"
+            raise bad_request(f'{kind} in version "v1" cannot be handled as a {kind}: {why}') from error
 
 
 _REQUIRED_KEYS = {
@@ -75,6 +86,7 @@ class SecretStrategy(KindStrategy):
 
     def default(self, obj: Secret) -> None:
         unset(obj, type="Opaque")
+        _decodable("Secret", obj.data)
         if obj.stringData:
             encoded = {key: base64.b64encode(value.encode()).decode() for key, value in obj.stringData.items()}
             obj.data = {**obj.data, **encoded}
@@ -88,7 +100,6 @@ class SecretStrategy(KindStrategy):
         size = 0
         for key, value in obj.data.items():
             yield from checks.named(f"data[{key}]", key, names.config_key)
-            yield from _base64(f"data[{key}]", value)
             size += base64_bytes(value)
         if size > DATA_BYTES_MAX:
             yield too_long("data", DATA_BYTES_MAX)

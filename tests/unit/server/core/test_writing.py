@@ -57,7 +57,7 @@ async def test_another_namespace_in_the_body_is_refused(api: Api, config_map: Ma
     ("body", "message"),
     [
         (b"{", "couldn't get version/kind; json parse error"),
-        (b'{"apiVersion":"apps/v1","kind":"ConfigMap"}', "does not match the expected API version (v1)"),
+        (b'{"apiVersion":"apps/v1","kind":"ConfigMap"}', 'no kind "ConfigMap" is registered for version "apps/v1"'),
         (b'{"apiVersion":"v1","kind":"Secret"}', "cannot be handled as a ConfigMap"),
         (b'{"data":{"a":1}}', "json: cannot unmarshal number into Go struct field ConfigMap.data"),
         (b'{"metadata":{"name":"x","resourceVersion":"1"}}', "resourceVersion should not be set on objects"),
