@@ -44,7 +44,7 @@ class FieldSelector:
         return next((item.value for item in self.requirements if item.field == field and not item.negated), None)
 
     def check_supported(self, supported: Collection[str], only_metadata: bool = False) -> None:
-        """Raise ValueError for a field that the kind does not offer; one with nothing but metadata says what it does."""
+        """Raise ValueError for a field that the kind does not offer; `only_metadata` kinds say what they do."""
         for item in self.requirements:
             if item.field not in supported:
                 if only_metadata:
