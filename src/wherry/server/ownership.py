@@ -6,6 +6,8 @@ case and needs no comparison: all fields are that manager's.
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from wherry.meta import apply, wire
 from wherry.meta.object import ManagedFieldsEntry
 from wherry.server.registry import Served
@@ -13,9 +15,6 @@ from wherry.server.watchcache import Entry
 
 if TYPE_CHECKING:
     from wherry.server.writer import Write
-
-MANAGER_MAX = 128
-_ENTRIES = list[ManagedFieldsEntry]
 
 
 class Ownership:
@@ -45,7 +44,11 @@ class Ownership:
         manager = apply.Manager(write.ctx.field_manager, "Update", served.stored.api_version, write.subresource)
         reset = (("f:status",),) if served.has_status and write.subresource != "status" else ()
         entries = apply.track(live, made, served.schema, manager, write.ctx.clock_now(), reset)
-        new.metadata.managedFields = wire.convert(entries, _ENTRIES)
+        new.metadata.managedFields = [_entry(entry) for entry in entries]
+
+
+def _entry(entry: dict[str, Any]) -> ManagedFieldsEntry:
+    return ManagedFieldsEntry(**entry | {"fieldsV1": msgspec.Raw(wire.encode(entry["fieldsV1"]))})
 
 
 def _without_metadata_noise(value: dict[str, Any] | None) -> dict[str, Any]:
