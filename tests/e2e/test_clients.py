@@ -7,14 +7,14 @@ import pytest
 
 from tests.e2e.conftest import IMAGE, Cluster, run
 
-OFFICIAL = (
-    """
+OFFICIAL = """
 from kubernetes import client, config, watch
 config.load_kube_config()
 core, apps = client.CoreV1Api(), client.AppsV1Api()
 labels = {"app": "web"}
-container = client.V1Container(name="box", image="%s")
-template = client.V1PodTemplateSpec(metadata=client.V1ObjectMeta(labels=labels), spec=client.V1PodSpec(containers=[container]))
+container = client.V1Container(name="box", image=IMAGE)
+pod_spec = client.V1PodSpec(containers=[container])
+template = client.V1PodTemplateSpec(metadata=client.V1ObjectMeta(labels=labels), spec=pod_spec)
 spec = client.V1DeploymentSpec(replicas=2, selector=client.V1LabelSelector(match_labels=labels), template=template)
 apps.create_namespaced_deployment(NAMESPACE, client.V1Deployment(metadata=client.V1ObjectMeta(name="web"), spec=spec))
 for event in watch.Watch().stream(apps.list_namespaced_deployment, NAMESPACE, timeout_seconds=60):
@@ -33,18 +33,16 @@ name = pods[0].metadata.name
 print(core.read_namespaced_pod_log(name, NAMESPACE))
 print("done")
 """
-    % IMAGE
-)
 
-KR8S = (
-    """
+KR8S = """
 import kr8s
 from kr8s.objects import ConfigMap, Pod
 made = ConfigMap({"metadata": {"name": "settings", "namespace": NAMESPACE}, "data": {"a": "1"}})
 made.create()
 made.patch({"data": {"a": "2"}})
 assert ConfigMap.get("settings", namespace=NAMESPACE).data["a"] == "2"
-pod = Pod({"metadata": {"name": "box", "namespace": NAMESPACE}, "spec": {"containers": [{"name": "box", "image": "%s"}]}})
+containers = [{"name": "box", "image": IMAGE}]
+pod = Pod({"metadata": {"name": "box", "namespace": NAMESPACE}, "spec": {"containers": containers}})
 pod.create()
 pod.wait("condition=Ready", timeout=60)
 assert [p.name for p in kr8s.get("pods", namespace=NAMESPACE)] == ["box"]
@@ -54,8 +52,6 @@ pod.wait("delete", timeout=60)
 made.delete()
 print("done")
 """
-    % IMAGE
-)
 
 LIGHTKUBE = """
 from lightkube import ApiError, Client
@@ -84,10 +80,12 @@ from kubernetes import client, config
 config.load_kube_config()
 group, version, plural = "wherry.test", "v1", "boats"
 crd = {
-    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "boats.wherry.test"},
+    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+    "metadata": {"name": "boats.wherry.test"},
     "spec": {"group": group, "scope": "Namespaced", "names": {"plural": plural, "singular": "boat", "kind": "Boat"},
              "versions": [{"name": version, "served": True, "storage": True, "subresources": {"status": {}},
-                           "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]},
+                           "schema": {"openAPIV3Schema": {
+                               "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]},
 }
 client.ApiextensionsV1Api().create_custom_resource_definition(crd)
 seen = threading.Event()
@@ -131,6 +129,6 @@ def test_a_program_runs_unchanged(
     containerd_cluster: Cluster, namespace: str, tmp_path: Path, library: str, program: str
 ) -> None:
     script = tmp_path / f"{library}_program.py"
-    script.write_text(f"NAMESPACE = {namespace!r}\n{program}")
+    script.write_text(f"NAMESPACE, IMAGE = {namespace!r}, {IMAGE!r}\n{program}")
     result = run([sys.executable, str(script)], containerd_cluster.kubeconfig)
     assert result.stdout.splitlines()[-1] == "done"

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,18 @@ from tests.e2e.conftest import IMAGE, Cluster, start
 from tests.e2e.test_kubectl import wait_until
 
 LIMIT = 3000
-CREATE = (
-    """
+CREATE = f"""
 import sys
 from kubernetes import client, config
 config.load_kube_config()
 api = client.CoreV1Api()
-for number in range(%d):
+for number in range({LIMIT}):
     try:
-        made = api.create_namespaced_config_map("default", {"metadata": {"name": f"burst-{number}"}})
+        made = api.create_namespaced_config_map("default", {{"metadata": {{"name": f"burst-{{number}}"}}}})
     except Exception:
         break
     print(made.metadata.name, made.metadata.resource_version, flush=True)
 """
-    % LIMIT
-)
 
 
 @pytest.mark.timeout(240)
@@ -65,8 +63,6 @@ def burst_until_killed(cluster: Cluster) -> dict[str, str]:
     """Names and resourceVersions that were acknowledged before the process was killed."""
     pid = json.loads((cluster.data_dir / cluster.name / "cluster.json").read_text())["pid"]
     environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig)}
-    import sys
-
     writer = subprocess.Popen([sys.executable, "-c", CREATE], env=environment, stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     acknowledged: dict[str, str] = {}

@@ -62,7 +62,7 @@ def test_processes_without_root(process_cluster: Cluster) -> None:
     spec = process_cluster.get("service", "web")["spec"]
     pods = {pod["metadata"]["name"] for pod in process_cluster.get("pods")["items"]}
     for address, port in ((spec["clusterIP"], 8000), ("127.0.0.1", spec["ports"][0]["nodePort"])):
-        wait_until(lambda address=address, port=port: answers(address, port) == pods)  # type: ignore[misc]
+        wait_until(lambda address=address, port=port: answers(address, port) == pods)
     pod = sorted(pods)[0]
     assert "up" in kubectl("logs", pod)
     assert kubectl("exec", "-i", pod, "--", "cat", stdin="through\n") == "through\n"

@@ -52,7 +52,9 @@ def view() -> View:
         ("2.2 schema version", "dns-version.cluster.local", "TXT", ["1.1.0"]),
         ("2.3.1 A of a cluster IP", "web.default.svc.cluster.local", "A", ["10.96.0.9"]),
         ("2.3.1 no AAAA is no data", "web.default.svc.cluster.local", "AAAA", []),
-        ("2.3.2 SRV", "_http._tcp.web.default.svc.cluster.local", "SRV", [(0, 100, 80, "web.default.svc.cluster.local")]),
+        ("2.3.2 SRV", "_http._tcp.web.default.svc.cluster.local", "SRV", [
+            (0, 100, 80, "web.default.svc.cluster.local"),
+        ]),
         ("2.3.2 unknown port", "_ssh._tcp.web.default.svc.cluster.local", "SRV", None),
         ("2.3.3 PTR", "9.0.96.10.in-addr.arpa", "PTR", ["web.default.svc.cluster.local"]),
         ("2.4.1 headless, ready only", "db.default.svc.cluster.local", "A", ["10.244.0.5", "10.244.0.6"]),
