@@ -43,7 +43,7 @@ class Status(msgspec.Struct):
     runtime: str
     version: str
     context: str
-    nodesReady: int = 0  # noqa: N815 - spelled as in the output
+    nodesReady: int = 0
     components: list[Part] = []
     nodes: list[Part] = []
 
