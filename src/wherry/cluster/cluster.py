@@ -5,6 +5,7 @@ it are supervised tasks of one event loop: a crash of one restarts it alone. Rea
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -72,6 +73,23 @@ class Cluster:
     async def __aexit__(self, *exc: object) -> None:
         await self._stack.aclose()
 
+    def check_kubeconfig(self) -> None:
+        """Raise ClusterError before anything is started when the context could not be written at the end."""
+        path = self._kubeconfig
+        try:
+            if path.exists():
+                kubeconfig.load(path)
+        except kubeconfig.KubeconfigError as error:
+            raise ClusterError(f"{error}; mend it or choose another file with --kubeconfig") from error
+        parent = next(parent for parent in path.parents if parent.exists())
+        if not parent.is_dir():
+            why = f"{parent} is not a directory"
+        elif not os.access(parent, os.W_OK | os.X_OK):
+            why = f"{parent} may not be written"
+        else:
+            return
+        raise ClusterError(f"cannot write the kubeconfig {path}: {why}; choose another file with --kubeconfig")
+
     async def undo(self) -> None:
         """After a first start that failed: leave nothing behind but the log."""
         for node in self._nodes:
@@ -82,7 +100,8 @@ class Cluster:
 
             await NftablesBackend(service_table(self._options.name)).remove()
             await Masquerade(self._options.name, "").remove()
-        kubeconfig.remove_context(self._kubeconfig, self.context)
+        with contextlib.suppress(kubeconfig.KubeconfigError):  # what cannot be written has not got the context either
+            kubeconfig.remove_context(self._kubeconfig, self.context)
         addresses.release(self.directory)
         for path in self.directory.iterdir():
             if path.name not in ("lock", "wherry.log"):
@@ -203,7 +222,7 @@ class Cluster:
             kubeconfig.write(self.directory / "admin.kubeconfig", kubeconfig.single_context(self.context, credentials))
             kubeconfig.merge_context(self._kubeconfig, self.context, credentials)
         except kubeconfig.KubeconfigError as error:
-            raise ClusterError(str(error)) from error
+            raise ClusterError(f"{error}; choose another file with --kubeconfig") from error
 
     def _record(self, server: str) -> None:
         record = instance.Instance(

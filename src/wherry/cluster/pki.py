@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from wherry.aio.clock import Clock
+from wherry.cluster.failure import ClusterError
 
 CA_LIFE = timedelta(days=3650)
 LEAF_LIFE = timedelta(days=365)
@@ -45,6 +46,7 @@ class Pki:
         self.service_account_key = directory / "sa.key"
         if not self.service_account_key.exists():
             write_private(self.service_account_key, key_pem(ec.generate_private_key(ec.SECP256R1())))
+        _private_key(self.service_account_key)
 
     def serving(self, name: str, common_name: str, names: Sequence[str], organizations: Sequence[str] = ()) -> KeyPair:
         """A serving certificate for DNS names and IP addresses `names`."""
@@ -66,6 +68,8 @@ class Pki:
     def _authority(self, name: str, common_name: str) -> KeyPair:
         pair = KeyPair(self.directory / f"{name}.crt", self.directory / f"{name}.key")
         if pair.cert.exists() and pair.key.exists():
+            _certificate(pair.cert)
+            _private_key(pair.key)
             return pair
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
@@ -100,9 +104,8 @@ class Pki:
         names: Sequence[str],
         usage: x509.ObjectIdentifier,
     ) -> None:
-        ca_cert = x509.load_pem_x509_certificate(authority.cert.read_bytes())
-        ca_key = serialization.load_pem_private_key(authority.key.read_bytes(), password=None)
-        assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+        ca_cert = _certificate(authority.cert)
+        ca_key = _private_key(authority.key)
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, name) for name in organizations]
         attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
@@ -128,7 +131,7 @@ class Pki:
         pair.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
 
     def _still_good(self, path: Path, names: Sequence[str]) -> bool:
-        cert = x509.load_pem_x509_certificate(path.read_bytes())
+        cert = _certificate(path)
         if cert.not_valid_after_utc - self._clock.now() < LEAF_LIFE / 3:
             return False
         if not names:
@@ -145,6 +148,27 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def _certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise _damaged(path) from error
+
+
+def _private_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, OSError) as error:
+        raise _damaged(path) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise _damaged(path)
+    return key
+
+
+def _damaged(path: Path) -> ClusterError:
+    return ClusterError(f"{path} is damaged: put it back, or start anew after `wherry down`")
 
 
 def write_private(path: Path, data: bytes) -> None:

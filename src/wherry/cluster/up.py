@@ -6,13 +6,13 @@ which says what is started, in which order.
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable
 
 from wherry.aio.clock import SystemClock
 from wherry.aio.entropy import Entropy
 from wherry.cluster import instance
 from wherry.cluster.cluster import Cluster
+from wherry.cluster.components import log_to_stderr, run_until_stopped
 from wherry.cluster.detach import FAILED, READY, reporter
 from wherry.cluster.failure import ClusterError
 from wherry.cluster.options import UpOptions
@@ -23,29 +23,23 @@ Say = Callable[[str], None]
 def run_forever(options: UpOptions, *, verbose: bool, say: Say) -> int:
     """Run a cluster until SIGINT or SIGTERM; the process's exit code. Raises ClusterError."""
     level = logging.DEBUG if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(level)
     tell = reporter(say)
-    import uvloop
-
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(options, tell))
+        run_until_stopped(lambda stop: _run(options, tell, stop))
     except ClusterError as error:
         tell(f"{FAILED} {error}")
         raise
     return 0
 
 
-async def _run(options: UpOptions, tell: Say) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+async def _run(options: UpOptions, tell: Say, stop: asyncio.Event) -> None:
     directory = options.directory()
     with instance.exclusive(directory):
         fresh = instance.read(directory) is None
         cluster = Cluster(options, SystemClock(), Entropy(), tell)
         ready = False
+        cluster.check_kubeconfig()
         try:
             async with cluster:
                 await _wait_ready(cluster, options, stop)
