@@ -5,6 +5,8 @@ any cluster); nothing goes round it.
 """
 
 import asyncio
+import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,49 @@ class ControlPlaneOptions:
     """How long a node may be silent before it counts as lost."""
 
 
+class ApiServer:
+    """A store and the API server over it, listening: what `wherry up` and `wherry apiserver` have in common."""
+
+    server: Server
+    port: int
+
+    def __init__(self, directory: Path, tls: ssl.SSLContext, clock: Clock, entropy: Entropy) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._entropy = entropy
+        self._frontend = HttpsFrontend(self._answer, tls)
+        self._loaded = asyncio.Event()
+
+    async def start(
+        self, stack: AsyncExitStack, listen: str, port: int, options: Callable[[int], ServerOptions]
+    ) -> None:
+        """Serve on `listen`:`port` (0: any free port; `options` is told which).
+
+        What must be closed goes onto `stack`. Raises ClusterError, ListenError.
+        """
+        store = await self._open_store()
+        stack.push_async_callback(store.close)
+        # Listening comes first because a free port must be known to be advertised; early callers wait (`_answer`).
+        await self._frontend.start(listen, port)
+        stack.push_async_callback(self._frontend.close)
+        self.port = self._frontend.port
+        self.server = Server(store, self._clock, self._entropy, options(self.port))
+        stack.push_async_callback(self.server.close)
+        await self.server.start()
+        self._loaded.set()
+
+    async def _answer(self, request: Request) -> Response:
+        await self._loaded.wait()
+        return await self.server.handle(request)
+
+    async def _open_store(self) -> LocalStore:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        try:
+            return await open_store(self._directory, self._clock, self._entropy)
+        except (DataDirectoryInUseError, CorruptStoreError) as error:
+            raise ClusterError(str(error)) from error
+
+
 class ControlPlane:
     """Store and server, then the components that use them."""
 
@@ -65,21 +110,19 @@ class ControlPlane:
         self._clock = clock
         self._entropy = entropy
         self.port = options.port
-        self._loaded = asyncio.Event()
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Open the store and serve. What must be closed goes onto `stack`. Raises ClusterError."""
-        store = await self._open_store()
-        stack.push_async_callback(store.close)
-        frontend = self._frontend()
-        # Listening comes first because a free port must be known to be advertised; early callers wait (`_answer`).
-        await self._listen(frontend)
-        stack.push_async_callback(frontend.close)
-        self.port = frontend.port
-        self.server = Server(store, self._clock, self._entropy, self._server_options())
-        stack.push_async_callback(self.server.close)
-        await self.server.start()
-        self._loaded.set()
+        options = self._options
+        names = [*SERVER_NAMES, options.address, options.ranges.api_address]
+        pair = self._pki.serving("apiserver", "kube-apiserver", names)
+        tls = tls_context(str(pair.cert), str(pair.key), str(self._pki.ca.cert))
+        api = ApiServer(options.directory / "store", tls, self._clock, self._entropy)
+        try:
+            await api.start(stack, options.listen, options.port, self._server_options)
+        except ListenError as error:
+            raise ClusterError(f"{error} with --port") from error
+        self.port, self.server = api.port, api.server
         self.client = self.server.client()
 
     def start_components(self, supervisor: Supervisor, informers: Informers) -> None:
@@ -107,30 +150,7 @@ class ControlPlane:
 
         supervisor.start("scheduler", schedule)
 
-    async def _answer(self, request: Request) -> Response:
-        await self._loaded.wait()
-        return await self.server.handle(request)
-
-    async def _open_store(self) -> LocalStore:
-        directory = self._options.directory / "store"
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            return await open_store(directory, self._clock, self._entropy)
-        except (DataDirectoryInUseError, CorruptStoreError) as error:
-            raise ClusterError(str(error)) from error
-
-    def _frontend(self) -> HttpsFrontend:
-        names = [*SERVER_NAMES, self._options.address, self._options.ranges.api_address]
-        pair = self._pki.serving("apiserver", "kube-apiserver", names)
-        return HttpsFrontend(self._answer, tls_context(str(pair.cert), str(pair.key), str(self._pki.ca.cert)))
-
-    async def _listen(self, frontend: HttpsFrontend) -> None:
-        try:
-            await frontend.start(self._options.listen, self._options.port)
-        except ListenError as error:
-            raise ClusterError(f"{error} with --port") from error
-
-    def _server_options(self) -> ServerOptions:
+    def _server_options(self, port: int) -> ServerOptions:
         kubelet_client = self._pki.client(
             "apiserver-kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"]
         )
@@ -141,13 +161,13 @@ class ControlPlane:
                 kubelet_client_certificate=str(kubelet_client.cert),
                 kubelet_client_key=str(kubelet_client.key),
                 kubelet_authority=str(self._pki.ca.cert),
-                advertised=f"{options.address}:{self.port}",
+                advertised=f"{options.address}:{port}",
             ),
             service_cidr=options.ranges.service_cidr,
             advertised=Advertised(
                 service_ip=options.ranges.api_address,
                 address=options.address,
-                port=self.port,
+                port=port,
                 client_ca=self._pki.ca.cert.read_text(),
             ),
         )

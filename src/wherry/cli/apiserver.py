@@ -1,0 +1,50 @@
+"""`wherry apiserver`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+def _port_range(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, int]:
+    """30000-32767, both ends included."""
+    low, _, high = text.partition("-")
+    if not (low.isdigit() and high.isdigit() and 0 < int(low) <= int(high) < 65536):
+        raise click.BadParameter(f"{text!r} is not a range of ports such as 30000-32767")
+    return int(low), int(high)
+
+
+@click.command("apiserver")
+@click.option("--data-dir", type=FILE, required=True, help="Where the store, and keys that no flag names, are kept.")
+@click.option("--secure-port", default=6443, show_default=True, help="Port to serve HTTPS on; 0: any free one.")
+@click.option("--bind-address", default="0.0.0.0", show_default=True, help="Address to serve on.")
+@click.option("--advertise-address", default="", help="The address that the cluster's members are told.")
+@click.option("--tls-cert-file", type=FILE, help="Serving certificate; default: one made below --data-dir.")
+@click.option("--tls-private-key-file", type=FILE, help="Its key.")
+@click.option("--client-ca-file", type=FILE, help="CA of client certificates; without it they prove nothing.")
+@click.option("--service-account-signing-key-file", type=FILE, help="Default: a key made below --data-dir.")
+@click.option("--service-account-key-file", type=FILE, multiple=True, help="Further keys whose tokens are believed.")
+@click.option("--service-account-issuer", default="https://kubernetes.default.svc.cluster.local", show_default=True)
+@click.option("--service-cluster-ip-range", default="10.0.0.0/24", show_default=True, help="Addresses of Services.")
+@click.option(
+    "--service-node-port-range",
+    default="30000-32767",
+    show_default=True,
+    callback=_port_range,
+    help="Ports of Services on nodes.",
+)
+@click.option("--token-auth-file", type=FILE, help="CSV of token, user, uid and groups.")
+@click.option(
+    "--authorization-mode", default="AlwaysAllow", show_default=True, help="AlwaysAllow, Node, RBAC; comma-separated."
+)
+@click.option("--anonymous-auth", type=bool, default=True, show_default=True, help="Requests without credentials.")
+@click.option("--kubelet-client-certificate", type=FILE, help="Shown to kubelets.")
+@click.option("--kubelet-client-key", type=FILE, help="Its key.")
+@click.option("--kubelet-certificate-authority", type=FILE, help="CA of kubelets; without it they are not checked.")
+def command(**flags: Any) -> None:
+    """Run the API server alone, over a store of its own, until SIGTERM."""
+    from wherry.cluster.apiserver import ApiServerFlags, run
+
+    run(ApiServerFlags(**flags), lambda line: click.echo(line, err=True))

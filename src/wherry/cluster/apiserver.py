@@ -1,0 +1,197 @@
+"""The API server as a process of its own: what its flags mean, and what is made when they name no file.
+
+Without flags for them, a serving certificate and a key for service-account tokens are made below the data directory and
+kept there. What a flag names is read before anything starts, so that a bad file is one line and not a broken server.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import ssl
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from wherry.aio.clock import SystemClock
+from wherry.aio.entropy import Entropy
+from wherry.cluster.components import log_to_stderr, read_file, run_until_stopped
+from wherry.cluster.control_plane import SERVER_NAMES, ApiServer
+from wherry.cluster.failure import ClusterError
+from wherry.cluster.network import node_address
+from wherry.cluster.pki import Pki
+from wherry.server.authn.static_tokens import StaticTokens
+from wherry.server.bootstrap import Advertised
+from wherry.server.edges import MODES, EdgeOptions
+from wherry.server.frontend import ListenError, tls_context
+from wherry.server.kubelets import kubelet_context
+from wherry.server.options import ServerOptions
+from wherry.server.tokens import SigningKey, VerificationKey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ApiServerFlags:
+    """The flags of `wherry apiserver`, by their names."""
+
+    data_dir: Path
+    secure_port: int
+    bind_address: str
+    advertise_address: str
+    tls_cert_file: Path | None
+    tls_private_key_file: Path | None
+    client_ca_file: Path | None
+    service_account_signing_key_file: Path | None
+    service_account_key_file: tuple[Path, ...]
+    service_account_issuer: str
+    service_cluster_ip_range: str
+    service_node_port_range: tuple[int, int]
+    token_auth_file: Path | None
+    authorization_mode: str
+    anonymous_auth: bool
+    kubelet_client_certificate: Path | None
+    kubelet_client_key: Path | None
+    kubelet_certificate_authority: Path | None
+
+
+def run(flags: ApiServerFlags, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM. Raises ClusterError."""
+    log_to_stderr(logging.INFO)
+    settings = Settings(flags)
+
+    async def main(stop: asyncio.Event) -> None:
+        api = ApiServer(flags.data_dir / "store", settings.tls, SystemClock(), Entropy())
+        async with AsyncExitStack() as stack:
+            try:
+                await api.start(stack, flags.bind_address, flags.secure_port, settings.server)
+            except ListenError as error:
+                raise ClusterError(f"{error} (--bind-address, --secure-port)") from error
+            say(f"API server: https://{settings.address}:{api.port}")
+            await stop.wait()
+
+    run_until_stopped(main)
+
+
+class Settings:
+    """Flags made into what a server is built from. Raises ClusterError for what cannot work."""
+
+    def __init__(self, flags: ApiServerFlags) -> None:
+        self._flags = flags
+        for one, other in (
+            ("tls_cert_file", "tls_private_key_file"),
+            ("kubelet_client_certificate", "kubelet_client_key"),
+        ):
+            if (getattr(flags, one) is None) != (getattr(flags, other) is None):
+                raise ClusterError(f"{_flag(one)} and {_flag(other)} belong together: give both")
+        self.service_ip = _first_address(flags.service_cluster_ip_range)
+        self.address = flags.advertise_address or flags.bind_address
+        if self.address in ("0.0.0.0", "::"):
+            self.address = node_address()
+        self._pki = self._make_pki()
+        self.tls = self._tls()
+        self._client_ca = read_file(flags.client_ca_file).decode() if flags.client_ca_file else ""
+        self._edges = self._edge_options()
+
+    def server(self, port: int) -> ServerOptions:
+        """Options of a server that listens on `port`."""
+        self._edges.advertised = f"{self.address}:{port}"
+        return ServerOptions(
+            edges=self._edges,
+            service_cidr=self._flags.service_cluster_ip_range,
+            node_port_range=self._flags.service_node_port_range,
+            advertised=Advertised(self.service_ip, self.address, port, self._client_ca),
+        )
+
+    def _make_pki(self) -> Pki | None:
+        flags = self._flags
+        if flags.tls_cert_file and flags.service_account_signing_key_file:
+            return None
+        try:
+            return Pki(flags.data_dir / "pki", SystemClock())
+        except OSError as error:
+            raise ClusterError(f"{error.filename}: {error.strerror}: choose another --data-dir") from error
+
+    def _tls(self) -> ssl.SSLContext:
+        flags = self._flags
+        cert, key = flags.tls_cert_file, flags.tls_private_key_file
+        if cert is None or key is None:
+            assert self._pki is not None
+            pair = self._pki.serving("apiserver", "kube-apiserver", [*SERVER_NAMES, self.address, self.service_ip])
+            cert, key = pair.cert, pair.key
+        ca = flags.client_ca_file
+        try:
+            return tls_context(str(cert), str(key), str(ca) if ca else None)
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(str(path) for path in (cert, key, ca) if path)
+            raise ClusterError(f"the API server cannot serve with {files}: {error}") from error
+
+    def _edge_options(self) -> EdgeOptions:
+        flags = self._flags
+        modes = tuple(flags.authorization_mode.split(","))
+        if unknown := [mode for mode in modes if mode not in MODES]:
+            raise ClusterError(f"--authorization-mode {unknown[0]} is not supported: choose of {', '.join(MODES)}")
+        anonymous = flags.anonymous_auth
+        if anonymous and "AlwaysAllow" in modes:
+            log.warning("anonymous requests are refused, because --authorization-mode AlwaysAllow would allow them all")
+            anonymous = False
+        certificate, key = flags.kubelet_client_certificate, flags.kubelet_client_key
+        options = EdgeOptions(
+            authorization_modes=modes,
+            anonymous=anonymous,
+            issuer=flags.service_account_issuer,
+            signing_key=self._signing_key(),
+            verification_keys=tuple(_public_key(path) for path in flags.service_account_key_file),
+            static_tokens=_tokens(flags.token_auth_file) if flags.token_auth_file else None,
+            kubelet_client_certificate=str(certificate) if certificate else None,
+            kubelet_client_key=str(key) if key else None,
+            kubelet_authority=str(authority) if (authority := flags.kubelet_certificate_authority) else None,
+        )
+        try:
+            kubelet_context(options.kubelet_client_certificate, options.kubelet_client_key, options.kubelet_authority)
+        except (OSError, ssl.SSLError) as error:
+            raise ClusterError(
+                f"--kubelet-client-certificate, -key or --kubelet-certificate-authority: {error}"
+            ) from error
+        return options
+
+    def _signing_key(self) -> bytes:
+        path = self._flags.service_account_signing_key_file
+        if path is None:
+            assert self._pki is not None
+            path = self._pki.service_account_key
+        pem = read_file(path)
+        try:
+            SigningKey(pem)
+        except (ValueError, TypeError) as error:
+            raise ClusterError(f"{path}: not an unencrypted private key in PEM") from error
+        return pem
+
+
+def _public_key(path: Path) -> bytes:
+    pem = read_file(path)
+    try:
+        VerificationKey.from_pem(pem)
+    except (ValueError, TypeError) as error:
+        raise ClusterError(f"{path}: not a key in PEM") from error
+    return pem
+
+
+def _tokens(path: Path) -> StaticTokens:
+    try:
+        return StaticTokens.read(path)
+    except OSError as error:
+        raise ClusterError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ClusterError(str(error)) from error
+
+
+def _first_address(cidr: str) -> str:
+    try:
+        return str(ipaddress.IPv4Network(cidr)[1])
+    except (ValueError, IndexError) as error:
+        raise ClusterError(f"--service-cluster-ip-range {cidr}: not an IPv4 range such as 10.96.0.0/16") from error
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
