@@ -22,7 +22,7 @@ def plan_cidr(cluster_cidr: Network, mask_size: int, taken: Iterable[str]) -> st
     exact = {network for network in used if network.prefixlen == mask_size}
     odd = [network for network in used if network.prefixlen != mask_size and network.version == cluster_cidr.version]
     for candidate in cluster_cidr.subnets(new_prefix=mask_size):
-        if candidate not in exact and not any(candidate.overlaps(network) for network in odd):  # type: ignore[arg-type]
+        if candidate not in exact and not any(candidate.overlaps(network) for network in odd):
             return str(candidate)
     return None
 

@@ -22,7 +22,7 @@ _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 def first_to_go(pods: Iterable[Pod], related: Iterable[Pod], now: datetime) -> list[Pod]:
     """`pods` in the order to delete them; `related` are the active pods of all ReplicaSets of the same owner."""
-    crowd = Counter(pod.spec.nodeName for pod in related if pod.spec.nodeName)
+    crowd = Counter(pod.spec.nodeName for pod in related)
     return sorted(pods, key=lambda pod: _rank(pod, crowd, now))
 
 
@@ -34,7 +34,7 @@ def _rank(pod: Pod, crowd: Counter[str | None], now: datetime) -> tuple[Any, ...
         _PHASES.get(phase_of(pod), 3),
         ready,
         _deletion_cost(pod),
-        -crowd[pod.spec.nodeName],
+        -crowd[pod.spec.nodeName] if pod.spec.nodeName else 0,
         _doublings(_ready_since(pod) if ready else None, now),
         -restarts,
         _doublings(pod.metadata.creationTimestamp, now),
