@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import socket
 import subprocess
 import threading
@@ -209,7 +210,7 @@ def footprint(cluster: Cluster, ids: list[str]) -> tuple[int, int, int, int]:
     veths = sum(
         line.startswith(f"10.{244 - int(number)}.") and "/" not in line.split()[0] for line in routes.splitlines()
     )
-    groups = {path.name for path in Path("/sys/fs/cgroup/memory").rglob("*") if path.name in ids}
+    groups = {name for _, names, _ in os.walk("/sys/fs/cgroup/memory") for name in names if name in ids}
     table = ["nft", "list", "table", "ip", f"wherry-{cluster.name}-services"]
     rules = subprocess.run(table, capture_output=True, text=True, check=True).stdout
     return shims, veths, len(groups), rules.count("chain svc-") + rules.count("chain ext-")

@@ -1,6 +1,6 @@
-"""A cluster inside the test: a server behind any Transport, one client, shared informers, and the components asked for.
+"""A cluster inside the test: a real API server in memory, one client, shared informers, and the components asked for.
 
-    async with InProcessCluster(serve, start=[scheduler]) as cluster:
+    async with InProcessCluster(start=[scheduler]) as cluster:
         await cluster.client.create(builders.pod("web"))
         await cluster.until(lambda: cluster.informers.informer(Pod).by_index(...))
 
@@ -10,8 +10,8 @@ crashes fails the test. Objects to put in are in wherry/testing/builders.py.
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
 
 from wherry.aio.clock import Clock, LoopClock
@@ -29,12 +29,28 @@ Condition = Callable[[], object]
 POLL_SECONDS = 0.01
 
 
+@asynccontextmanager
+async def api_server(clock: Clock, entropy: Entropy) -> AsyncIterator[Transport]:
+    """An API server over a store in memory, reached as an administrator."""
+    from wherry.server.app import SELF, Server
+    from wherry.store.local import memory_store
+
+    store = memory_store(clock, entropy)
+    server = Server(store, clock, entropy)
+    await server.start()
+    try:
+        yield server.transport(SELF)
+    finally:
+        await server.close()
+        await store.close()
+
+
 class InProcessCluster:
     """An asynchronous context manager. The same entropy seed and the virtual loop give the same run."""
 
     def __init__(
         self,
-        serve: Serve,
+        serve: Serve | None = None,
         *,
         start: Sequence[Component] = (),
         clock: Clock | None = None,
@@ -42,7 +58,7 @@ class InProcessCluster:
     ) -> None:
         self.clock = clock or LoopClock()
         self.entropy = entropy or Entropy(0)
-        self._serve = serve
+        self._serve = serve or api_server
         self._components = start
         self._stack = AsyncExitStack()
         self._tasks: dict[str, asyncio.Task[None]] = {}

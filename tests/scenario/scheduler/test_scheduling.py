@@ -21,7 +21,7 @@ def play(story: Story) -> Any:
     """Tell `story` in a cluster that has a scheduler and nothing else that acts."""
 
     async def main() -> Any:
-        async with InProcessCluster(serve, start=[scheduler]) as cluster:
+        async with InProcessCluster(start=[scheduler]) as cluster:
             await cluster.client.create(ServiceAccount(metadata=ObjectMeta(name="default", namespace="default")))
             return await story(cluster)
 
