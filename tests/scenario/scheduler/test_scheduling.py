@@ -12,8 +12,6 @@ from wherry.sim.loop import run_virtual
 from wherry.testing.builders import node, pod
 from wherry.testing.cluster import InProcessCluster, scheduler
 
-from .cluster import serve
-
 Story = Callable[[InProcessCluster], Awaitable[Any]]
 
 
