@@ -9,10 +9,15 @@ from tests.e2e.conftest import IMAGE, Cluster, run
 from tests.e2e.test_kubectl import wait_until
 
 
-def manifests(namespace: str) -> list[dict[str, Any]]:
+def manifests(namespace: str, command: tuple[str, ...] = ("/serve",)) -> list[dict[str, Any]]:
     meta = {"namespace": namespace}
     labels = {"app": "web"}
-    container = {"name": "box", "image": IMAGE, "envFrom": [{"configMapRef": {"name": "settings"}}]}
+    container = {
+        "name": "box",
+        "image": IMAGE,
+        "command": list(command),
+        "envFrom": [{"configMapRef": {"name": "settings"}}],
+    }
     done = {"name": "done", "image": IMAGE, "command": ["true"]}
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
@@ -63,23 +68,34 @@ def manifests(namespace: str) -> list[dict[str, Any]]:
 def test_apply_of_a_directory_works_and_its_second_run_changes_nothing(
     containerd_cluster: Cluster, tmp_path: Path
 ) -> None:
-    kubectl, namespace = containerd_cluster.kubectl, "applied"
-    for number, manifest in enumerate(manifests(namespace)):
-        (tmp_path / f"{number:02}.json").write_text(json.dumps(manifest))
-    first = kubectl("apply", "-f", str(tmp_path))
+    namespace = "applied"
+    apply_twice(containerd_cluster, namespace, tmp_path)
+    containerd_cluster.kubectl("-n", namespace, "wait", "--for=condition=complete", "job/once", "--timeout=60s")
+    inside(containerd_cluster, namespace)
+    delete_again(containerd_cluster, namespace, tmp_path)
+
+
+def apply_twice(cluster: Cluster, namespace: str, directory: Path, command: tuple[str, ...] = ("/serve",)) -> None:
+    """Apply the manifests; the second time, and `kubectl diff`, find nothing to do; RBAC is in force."""
+    kubectl = cluster.kubectl
+    for number, manifest in enumerate(manifests(namespace, command)):
+        (directory / f"{number:02}.json").write_text(json.dumps(manifest))
+    first = kubectl("apply", "-f", str(directory))
     assert first.count(" created") == 9
     kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
-    kubectl("-n", namespace, "wait", "--for=condition=complete", "job/once", "--timeout=60s")
-    second = kubectl("apply", "-f", str(tmp_path))
+    second = kubectl("apply", "-f", str(directory))
     assert second.count(" unchanged") == 9
-    difference = run(["kubectl", "diff", "-f", str(tmp_path)], containerd_cluster.kubeconfig, check=False)
+    difference = run(["kubectl", "diff", "-f", str(directory)], cluster.kubeconfig, check=False)
     assert (difference.returncode, difference.stdout) == (0, "")
     reader = f"--as=system:serviceaccount:{namespace}:reader"
     assert kubectl("auth", "can-i", "list", "pods", "-n", namespace, reader) == "yes\n"
     assert kubectl("auth", "can-i", "delete", "pods", "-n", namespace, reader, check=False).startswith("no")
-    inside(containerd_cluster, namespace)
-    kubectl("delete", "-f", str(tmp_path), "--timeout=90s")
-    assert "NotFound" in kubectl("get", "namespace", namespace, check=False)
+
+
+def delete_again(cluster: Cluster, namespace: str, directory: Path) -> None:
+    """Delete what was applied, the namespace with it."""
+    cluster.kubectl("delete", "-f", str(directory), "--timeout=90s")
+    assert "NotFound" in cluster.kubectl("get", "namespace", namespace, check=False)
 
 
 def inside(cluster: Cluster, namespace: str) -> None:
@@ -143,22 +159,22 @@ def api_from_pod(pid: int, token: str, path: str) -> dict[str, Any]:
 
 
 def test_get_watch_shows_changes_as_they_happen(containerd_cluster: Cluster, namespace: str) -> None:
-    command = [
-        "kubectl",
-        "--kubeconfig",
-        str(containerd_cluster.kubeconfig),
-        "-n",
-        namespace,
-        "get",
-        "configmaps",
-        "-w",
-    ]
+    watch_shows_changes(containerd_cluster, namespace)
+
+
+def watch_shows_changes(cluster: Cluster, namespace: str) -> None:
+    """`kubectl get -w` prints what is there, then what comes."""
+    config = ["--kubeconfig", str(cluster.kubeconfig)]
+    command = ["kubectl", *config, "-n", namespace, "get", "configmaps", "-w"]
     watch = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert watch.stdout is not None
     try:
-        assert "kube-root-ca.crt" in watch.stdout.readline() + watch.stdout.readline()
-        containerd_cluster.kubectl("-n", namespace, "create", "configmap", "late", "--from-literal=a=b")
-        assert watch.stdout.readline().split()[:2] == ["late", "1"]
+        while not watch.stdout.readline().startswith("kube-root-ca.crt"):
+            assert watch.poll() is None
+        cluster.kubectl("-n", namespace, "create", "configmap", "late", "--from-literal=a=b")
+        while (line := watch.stdout.readline().split())[:2] != ["late", "1"]:
+            assert line
+            assert watch.poll() is None
     finally:
         watch.kill()
         watch.wait()

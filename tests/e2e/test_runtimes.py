@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Cluster, run, start
+from tests.e2e.test_apply import apply_twice, delete_again, watch_shows_changes
 from tests.e2e.test_kubectl import fetch, wait_until
 
 NOBODY = 65534
@@ -80,6 +81,15 @@ def test_processes_without_root(process_cluster: Cluster) -> None:
     assert left.stdout == ""
 
 
+def test_a_directory_is_applied_without_containers(process_cluster: Cluster, tmp_path: Path) -> None:
+    apply_twice(process_cluster, "applied", tmp_path, ("sleep", "1000"))
+    process_cluster.kubectl("-n", "applied", "wait", "--for=condition=complete", "job/once", "--timeout=60s")
+    watch_shows_changes(process_cluster, "applied")
+    pod = process_cluster.get("pods", "-n", "applied", "-l", "app=web")["items"][0]["metadata"]["name"]
+    assert process_cluster.kubectl("-n", "applied", "exec", pod, "--", "sh", "-c", "echo $COLOR") == "blue\n"
+    delete_again(process_cluster, "applied", tmp_path)
+
+
 def answers(address: str, port: int) -> set[str]:
     try:
         return {fetch(address, port).split()[0] for _ in range(30)}
@@ -100,6 +110,14 @@ def test_a_thousand_nodes_and_ten_thousand_pods(tmp_path: Path) -> None:
         pods = cluster.get("pods")["items"]
         assert len(pods) == 10_000
         assert {pod["status"]["phase"] for pod in pods} == {"Running"}
+        watch_shows_changes(cluster, "default")
+        (tmp_path / "manifests").mkdir()
+        apply_twice(cluster, "applied", tmp_path / "manifests")
+        cluster.kubectl("-n", "applied", "set", "image", "deployment/web", "box=other")
+        cluster.kubectl("-n", "applied", "rollout", "status", "deployment/web", "--timeout=60s")
+        cluster.kubectl("-n", "applied", "rollout", "undo", "deployment/web")
+        cluster.kubectl("-n", "applied", "rollout", "status", "deployment/web", "--timeout=60s")
+        delete_again(cluster, "applied", tmp_path / "manifests")
         per_node = [pod["spec"]["nodeName"] for pod in pods]
         assert len(set(per_node)) == 1000
     finally:
