@@ -58,7 +58,7 @@ class ContainerdPaths:
 
 def missing_programs() -> list[str]:
     """What a containerd node needs and this machine lacks, by name of program."""
-    missing = [name for name in ("containerd", "runc", "ctr") if shutil.which(name) is None]
+    missing = [name for name in ("containerd", "runc", "ctr", "nft") if shutil.which(name) is None]
     if cni_binary_directory() is None:
         missing.append("CNI plugins")
     return missing
