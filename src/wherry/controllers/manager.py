@@ -42,10 +42,15 @@ class ManagerOptions:
     """Settings of the controllers; the names are kube-controller-manager's flags, units added."""
 
     cluster_cidr: str = "10.244.0.0/16"
+    """Pod addresses of the whole cluster; every node gets a part. Empty: nodes get none."""
     node_cidr_mask_size: int = 24
     node_monitor_grace_period_seconds: float = 40.0
     root_ca: str = ""
     """PEM; without it no kube-root-ca.crt is published."""
+
+
+# Controllers that have nothing to do while a setting is empty.
+_NEEDS = {"root-ca-certificate-publisher-controller": "root_ca", "node-ipam-controller": "cluster_cidr"}
 
 
 class Runs(Protocol):
@@ -117,21 +122,18 @@ class ControllerManager:
         self._own_informers = Informers(client) if informers is None else None
         parts = Parts(client, informers or self._own_informers or Informers(client), clock, options, resources)
         chosen = CONTROLLERS if names is None else {name: CONTROLLERS[name] for name in names}
-        if not options.root_ca:
-            chosen = {name: make for name, make in chosen.items() if make is not CONTROLLERS[_PUBLISHER]}
-        self._controllers = {name: make(parts) for name, make in chosen.items()}
+        pointless = {name for name, setting in _NEEDS.items() if not getattr(options, setting)}
+        chosen = {name: make for name, make in chosen.items() if name not in pointless}
+        self.controllers = {name: make(parts) for name, make in chosen.items()}
 
     async def run(self) -> None:
         """Until cancelled. A controller that crashes starts again alone."""
         supervisor = Supervisor(self._clock, self._entropy)
         runs: dict[str, Run] = {"informers": self._own_informers.run} if self._own_informers else {}
-        runs |= {name: controller.run for name, controller in self._controllers.items()}
+        runs |= {name: controller.run for name, controller in self.controllers.items()}
         try:
             for name, run in runs.items():
                 supervisor.start(name, run)
             await asyncio.Event().wait()
         finally:
             await supervisor.close(STOP_SECONDS)
-
-
-_PUBLISHER = "root-ca-certificate-publisher-controller"
