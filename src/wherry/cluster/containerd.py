@@ -14,6 +14,7 @@ import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from wherry.aio.clock import Clock
 from wherry.cluster.failure import ClusterError
@@ -98,12 +99,15 @@ class Containerd:
 
     async def ctr(self, *arguments: str, stdin: bytes | None = None) -> str:
         """Run ctr against this containerd; its standard output. Raises ClusterError with ctr's own message."""
-        process = await asyncio.create_subprocess_exec(
-            "ctr", "--address", str(self.paths.socket), "--namespace", IMAGE_NAMESPACE, *arguments,
-            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        output, errors = await process.communicate(stdin)
+        # A file, not a pipe: see proxy/backend.py's run_tool.
+        with TemporaryFile() as source:
+            source.write(stdin or b"")
+            source.seek(0)
+            process = await asyncio.create_subprocess_exec(
+                "ctr", "--address", str(self.paths.socket), "--namespace", IMAGE_NAMESPACE, *arguments,
+                stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            output, errors = await process.communicate()
         if process.returncode:
             raise ClusterError(f"ctr {' '.join(arguments[:2])}: {errors.decode(errors='replace').strip()}")
         return output.decode()

@@ -4,13 +4,12 @@ Every pod hangs on a veth of its own (CNI's ptp plugin, addresses from the node'
 routes to each pod and no bridge is needed. What leaves the pod network for elsewhere is masqueraded by one rule.
 """
 
-import asyncio
 import json
-import shutil
 import socket
 from pathlib import Path
 
 from wherry.cluster.failure import ClusterError
+from wherry.proxy.backend import BackendError, run_tool
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 # Node ports answer on 127.0.0.1 too: packets that begin there may then leave through a pod's veth. The proxy's rules
@@ -79,11 +78,7 @@ def node_address() -> str:
 
 
 async def _nft(script: str) -> None:
-    if shutil.which("nft") is None:
-        raise ClusterError("nft is missing: install it with `apt-get install nftables`, or use --runtime process")
-    process = await asyncio.create_subprocess_exec(
-        "nft", "-f", "-", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await process.communicate(script.encode())
-    if process.returncode:
-        raise ClusterError(f"nft refused the pod network's rules: {errors.decode(errors='replace').strip()}")
+    try:
+        await run_tool("nft", "-f", "-", stdin=script)
+    except BackendError as error:
+        raise ClusterError(f"the pod network's rules were refused: {error}") from error

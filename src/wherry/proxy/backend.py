@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from tempfile import TemporaryFile
 from typing import Protocol
 
 from wherry.proxy.rules import ServicePort
@@ -35,17 +36,20 @@ class MemoryBackend:
 
 
 async def run_tool(*command: str, stdin: str = "") -> str:
-    """Run a system tool; its standard output. Raises BackendError with the tool's own message."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except FileNotFoundError as error:
-        raise BackendError(f"{command[0]} is not installed: install it, or choose another proxy mode") from error
-    output, errors = await process.communicate(stdin.encode() or None)
+    """Run a system tool; its standard output. Raises BackendError with the tool's own message.
+
+    The input is a file, not a pipe: uvloop may find a pipe's other end closed before it has written the first byte.
+    """
+    with TemporaryFile() as source:
+        source.write(stdin.encode())
+        source.seek(0)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=source, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+        except FileNotFoundError as error:
+            raise BackendError(f"{command[0]} is not installed: install it, or choose another proxy mode") from error
+        output, errors = await process.communicate()
     if process.returncode:
         raise BackendError(f"{' '.join(command[:2])} failed: {errors.decode(errors='replace').strip()[:500]}")
     return output.decode()
