@@ -1,6 +1,5 @@
 """A node falls silent: NotReady after the grace period, its pods evicted after five minutes, alike on every run."""
 
-
 from tests.scenario.controllers.world import World, world
 from wherry.api.coordination_v1 import Lease, LeaseSpec
 from wherry.api.core_v1 import Node, Pod

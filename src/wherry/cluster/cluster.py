@@ -29,7 +29,7 @@ from wherry.cluster.options import CLUSTER_DOMAIN, UpOptions
 from wherry.cluster.pki import Pki
 from wherry.cluster.readiness import Readiness
 from wherry.cluster.runtime_choice import choose
-from wherry.cluster.system_services import publish_dns
+from wherry.cluster.system_services import DNS_PORT, publish_dns
 from wherry.meta.time import format_time
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from wherry.proxy.proxier import Proxier
 
 LOOPBACK = "127.0.0.1"
+DNS_CHECK_SECONDS = 0.02
+"""Between two looks at whether DNS answers, while a cluster starts."""
 
 
 class Cluster:
@@ -185,9 +187,18 @@ class Cluster:
         self.supervisor.start("dns service", publish)
 
     async def _publish_dns(self, dns: "DnsServer", proxier: "Proxier", ranges: addresses.Ranges, address: str) -> None:
+        from wherry.dns.server import answers
+
         await dns.ready.wait()
         await publish_dns(self.client, ranges.dns_address, address, dns.port)
-        await proxier.synced.wait()
+        asked = (address, dns.port)
+        if self._runtime == "containerd":
+            # The way pods take; not before the rules are there, or the question would leave the machine.
+            while "kube-system/kube-dns:dns" not in proxier.serving:
+                await self._clock.sleep(DNS_CHECK_SECONDS)
+            asked = (ranges.dns_address, DNS_PORT)
+        while not await answers(*asked, f"kubernetes.default.svc.{CLUSTER_DOMAIN}"):
+            await self._clock.sleep(DNS_CHECK_SECONDS)
         self.readiness.dns.set()
 
     def _proxy_backend(self) -> "Backend":

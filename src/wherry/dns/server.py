@@ -205,10 +205,19 @@ def _fit(reply: bytes, limit_bytes: int) -> bytes:
     return bytes(DNSRecord.parse(reply).truncate().pack())
 
 
-async def _ask(upstream: str, packet: bytes) -> bytes:
+async def answers(address: str, port: int, name: str) -> bool:
+    """Whether the server at `address`:`port` has an address for `name`, now."""
+    with suppress(OSError, TimeoutError, DNSError):
+        async with asyncio.timeout(UPSTREAM_TIMEOUT_SECONDS):
+            reply = await _ask(address, DNSRecord.question(name).pack(), port)
+        return bool(DNSRecord.parse(reply).rr)
+    return False
+
+
+async def _ask(upstream: str, packet: bytes, port: int = 53) -> bytes:
     loop = asyncio.get_running_loop()
     reply: asyncio.Future[bytes] = loop.create_future()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Question(packet, reply), remote_addr=(upstream, 53))
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Question(packet, reply), remote_addr=(upstream, port))
     try:
         return await reply
     finally:

@@ -48,6 +48,8 @@ class Proxier:
         self._slices.add_handler(lambda old, new: self._stale.set())
         self.synced = asyncio.Event()
         """Set once the first plan has taken effect."""
+        self.serving: set[str] = set()
+        """Names of the service ports that have endpoints and whose rules are in place."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -72,6 +74,7 @@ class Proxier:
     async def _sync(self) -> None:
         ports = plan_service_ports(self._services.list(), self._slices.list(), self._options.node_name)
         await self._backend.apply(ports)
+        self.serving = {name for name, port in ports.items() if port.internal}
         self.synced.set()
         await self._forget_stale_udp(ports)
 
