@@ -148,18 +148,28 @@ def test_logs_exec_port_forward_and_cp(containerd_cluster: Cluster, namespace: s
     kubectl("cp", str(source), f"{namespace}/box:/tmp/copy")
     kubectl("cp", f"{namespace}/box:/tmp/copy", str(tmp_path / "back"))
     assert (tmp_path / "back").read_bytes() == source.read_bytes()
-    port_forward(containerd_cluster, namespace)
+    port_forward(containerd_cluster, namespace, "box", "box v1\n")
 
 
-def port_forward(cluster: Cluster, namespace: str) -> None:
-    command = ["kubectl", "--kubeconfig", str(cluster.kubeconfig), "-n", namespace, "port-forward", "pod/box", ":8080"]
+def port_forward(cluster: Cluster, namespace: str, pod: str, expected: str) -> None:
+    """Two requests through `kubectl port-forward`."""
+    command = [
+        "kubectl",
+        "--kubeconfig",
+        str(cluster.kubeconfig),
+        "-n",
+        namespace,
+        "port-forward",
+        f"pod/{pod}",
+        ":8080",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
         port = int(line.split("127.0.0.1:")[1].split()[0])
-        assert fetch("127.0.0.1", port) == "box v1\n"
-        assert fetch("127.0.0.1", port) == "box v1\n"
+        assert fetch("127.0.0.1", port) == expected
+        assert fetch("127.0.0.1", port) == expected
     finally:
         process.kill()
         process.wait()

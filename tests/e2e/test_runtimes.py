@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Cluster, run, start
 from tests.e2e.test_apply import apply_twice, delete_again, watch_shows_changes
-from tests.e2e.test_kubectl import fetch, wait_until
+from tests.e2e.test_kubectl import fetch, port_forward, wait_until
 
 NOBODY = 65534
 SERVE = (
@@ -79,6 +79,31 @@ def test_processes_without_root(process_cluster: Cluster) -> None:
         ["pgrep", "-u", str(NOBODY), "-f", "http.server"], capture_output=True, text=True, check=False
     )
     assert left.stdout == ""
+
+
+def test_streams_and_updates_without_containers(process_cluster: Cluster, tmp_path: Path) -> None:
+    kubectl = process_cluster.kubectl
+    container = {
+        "command": ["python3", "-c", SERVE],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+    }
+    kubectl("apply", "-f", "-", stdin=deployment("one", 1, container))
+    kubectl("rollout", "status", "deployment/one", "--timeout=60s")
+    pod = process_cluster.get("pods", "-l", "app=one")["items"][0]["metadata"]["name"]
+    wait_until(lambda: "up" in kubectl("logs", pod))
+    script = ["script", "-qec", f"kubectl exec -it {pod} -- sh -c 'test -t 0 && echo is a tty'", "/dev/null"]
+    assert "is a tty" in run(script, process_cluster.kubeconfig).stdout
+    source = tmp_path / "file"
+    source.write_bytes(bytes(range(256)) * 400)
+    directory = kubectl("exec", pod, "--", "pwd").strip()
+    kubectl("cp", str(source), f"default/{pod}:{directory}/copy")
+    kubectl("cp", f"default/{pod}:{directory}/copy", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
+    port_forward(process_cluster, "default", pod, f"{pod} v1")
+    assert "Successfully assigned" in kubectl("describe", "pod", pod)
+    kubectl("set", "image", "deployment/one", "main=other")
+    kubectl("rollout", "status", "deployment/one", "--timeout=60s")
+    kubectl("delete", "deployment/one", "--timeout=60s")
 
 
 def test_a_directory_is_applied_without_containers(process_cluster: Cluster, tmp_path: Path) -> None:

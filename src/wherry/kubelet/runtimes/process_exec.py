@@ -6,15 +6,25 @@ process.py keeps the containers themselves. A command and all it started is kill
 import asyncio
 import os
 import pty
+import shutil
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from wherry.kubelet.runtimes.process_shim import control_terminal, set_terminal_size
+from wherry.kubelet.runtimes.process_shim import set_terminal_size
 from wherry.kubelet.runtimes.protocol import ExecResult, RuntimeFailure, Streams
 
 CHUNK_BYTES = 64 * 1024
+# Makes its standard input the controlling terminal, then becomes the command. Not a preexec_fn: uvloop calls that
+# before the new session and its files are in place.
+_TAKE_TERMINAL = (
+    sys.executable,
+    "-Ic",
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])",
+)
 
 
 async def run_captured(run: Mapping[str, Any], command: Sequence[str], timeout_seconds: float) -> ExecResult:
@@ -39,6 +49,14 @@ async def run_streamed(run: Mapping[str, Any], command: Sequence[str], streams: 
 def exit_code(code: int | None) -> int:
     """128 + signal for what a signal has ended."""
     return 1 if code is None else code if code >= 0 else 128 - code
+
+
+def _find(run: Mapping[str, Any], command: Sequence[str]) -> None:
+    """Raises RuntimeFailure for a command that is not there."""
+    local = "/" in command[0] and not command[0].startswith("/")
+    name = str(Path(run["cwd"], command[0])) if local else command[0]
+    if shutil.which(name, path=run["env"].get("PATH")) is None:
+        raise RuntimeFailure(f'failed to exec in container: exec: "{command[0]}": executable file not found in $PATH')
 
 
 async def _start(run: Mapping[str, Any], command: Sequence[str], **options: Any) -> asyncio.subprocess.Process:
@@ -109,7 +127,8 @@ async def _run_terminal(run: Mapping[str, Any], command: Sequence[str], streams:
     tasks: list[asyncio.Task[None]] = []
     try:
         try:
-            process = await _start(run, command, stdin=slave, stdout=slave, stderr=slave, preexec_fn=control_terminal)
+            _find(run, command)
+            process = await _start(run, [*_TAKE_TERMINAL, *command], stdin=slave, stdout=slave, stderr=slave)
         finally:
             os.close(slave)
         try:
