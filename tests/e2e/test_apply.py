@@ -94,7 +94,8 @@ def apply_twice(cluster: Cluster, namespace: str, directory: Path, command: tupl
 
 def delete_again(cluster: Cluster, namespace: str, directory: Path) -> None:
     """Delete what was applied, the namespace with it."""
-    cluster.kubectl("delete", "-f", str(directory), "--timeout=90s")
+    # The namespace goes first and takes the others along, so some are gone when kubectl comes to them.
+    cluster.kubectl("delete", "-f", str(directory), "--ignore-not-found", "--timeout=90s")
     assert "NotFound" in cluster.kubectl("get", "namespace", namespace, check=False)
 
 
