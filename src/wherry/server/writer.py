@@ -42,6 +42,9 @@ CONFLICT_ATTEMPTS = 5
 """How often a change that names no resourceVersion is tried against newer and newer objects."""
 UNCONDITIONAL_ATTEMPTS = 50
 
+Concerned = dict[tuple[Operation, str, str], list[AdmissionPlugin]]
+"""Plugins by operation, group and plural."""
+
 Change = Callable[[Any, Entry], Any]
 """Makes the new object (stored version) from a decoded copy of the current one and its entry."""
 
@@ -77,16 +80,31 @@ class Writer:
         self.clock = clock
         self.entropy = entropy
         self.ownership = ownership
-        self._mutating: dict[Operation, list[AdmissionPlugin]] = {}
-        self._validating: dict[Operation, list[AdmissionPlugin]] = {}
+        self._plugins: Sequence[AdmissionPlugin] = ()
+        self._mutating: Concerned = {}
+        self._validating: Concerned = {}
 
     def use_plugins(self, plugins: Sequence[AdmissionPlugin]) -> None:
         """The admission chain, in order."""
-        operations: tuple[Operation, ...] = ("CREATE", "UPDATE", "DELETE", "CONNECT")
-        for operation in operations:
-            handling = [plugin for plugin in plugins if plugin.handles(operation)]
-            self._mutating[operation] = [p for p in handling if type(p).admit is not AdmissionPlugin.admit]
-            self._validating[operation] = [p for p in handling if type(p).validate is not AdmissionPlugin.validate]
+        self._plugins = tuple(plugins)
+        self._mutating.clear()
+        self._validating.clear()
+
+    def _concerned(self, table: Concerned, attributes: Attributes, method: str) -> list[AdmissionPlugin]:
+        """The plugins that do something in `method` for this operation on this kind; worked out once for each."""
+        resource = attributes.resource
+        key = (attributes.operation, resource.group, resource.plural)
+        found = table.get(key)
+        if found is None:
+            kind = key[1:]
+            found = table[key] = [
+                plugin
+                for plugin in self._plugins
+                if plugin.handles(attributes.operation)
+                and (plugin.kinds is None or kind in plugin.kinds)
+                and getattr(type(plugin), method) is not getattr(AdmissionPlugin, method)
+            ]
+        return found
 
     def context(self, user: UserInfo, dry_run: bool = False, field_manager: str = "") -> RequestContext:
         """The means that strategies and plugins are given."""
@@ -297,13 +315,13 @@ class Writer:
             ctx=write.ctx,
             warnings=write.ctx.warnings,
         )
-        for plugin in self._mutating[operation]:
+        for plugin in self._concerned(self._mutating, attributes, "admit"):
             await plugin.admit(attributes)
         return attributes
 
     async def validate(self, attributes: Attributes) -> None:
         """Ask the validating plugins."""
-        for plugin in self._validating[attributes.operation]:
+        for plugin in self._concerned(self._validating, attributes, "validate"):
             await plugin.validate(attributes)
 
 

@@ -18,6 +18,7 @@ class LimitRanger(AdmissionPlugin):
     """Pods are looked at when made, claims also when changed."""
 
     name = "LimitRanger"
+    kinds = frozenset({("", "pods"), ("", "persistentvolumeclaims")})
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches

@@ -36,6 +36,8 @@ class AdmissionPlugin:
     """Base of every plugin: does nothing."""
 
     name = ""
+    kinds: frozenset[tuple[str, str]] | None = None
+    """The only kinds it looks at, as (group, plural); None: any. Others' writes never call it."""
 
     def handles(self, operation: Operation) -> bool:
         """Whether the plugin wants to see this operation."""

@@ -21,6 +21,7 @@ class Priority(AdmissionPlugin):
     """priorityClassName becomes a number and a preemption policy."""
 
     name = "Priority"
+    kinds = frozenset({("", "pods"), ("scheduling.k8s.io", "priorityclasses")})
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
@@ -86,6 +87,7 @@ class DefaultTolerationSeconds(AdmissionPlugin):
     """Pods outlive a failing node by five minutes unless they say otherwise."""
 
     name = "DefaultTolerationSeconds"
+    kinds = frozenset({("", "pods")})
 
     def handles(self, operation: Operation) -> bool:
         return operation in ("CREATE", "UPDATE")
@@ -111,6 +113,7 @@ class TaintNodesByCondition(AdmissionPlugin):
     """A new node takes no pods until it is known to be ready."""
 
     name = "TaintNodesByCondition"
+    kinds = frozenset({("", "nodes")})
 
     def handles(self, operation: Operation) -> bool:
         return operation == "CREATE"
@@ -127,6 +130,7 @@ class PodTopologyLabels(AdmissionPlugin):
     """A bound pod carries its node's zone and region."""
 
     name = "PodTopologyLabels"
+    kinds = frozenset({("", "pods")})
     _LABELS = ("topology.kubernetes.io/zone", "topology.kubernetes.io/region")
 
     def __init__(self, caches: Caches) -> None:
@@ -157,6 +161,7 @@ class RuntimeClass(AdmissionPlugin):
     """A pod of a runtime class takes its overhead, node selector and tolerations."""
 
     name = "RuntimeClass"
+    kinds = frozenset({("", "pods")})
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches

@@ -18,6 +18,7 @@ class ServiceAccount(AdmissionPlugin):
     """On pod creation only."""
 
     name = "ServiceAccount"
+    kinds = frozenset({("", "pods")})
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches

@@ -27,6 +27,7 @@ class DefaultStorageClass(AdmissionPlugin):
     """A claim that names no class gets the newest default one."""
 
     name = "DefaultStorageClass"
+    kinds = frozenset({("", "persistentvolumeclaims")})
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
@@ -52,6 +53,7 @@ class StorageObjectInUseProtection(AdmissionPlugin):
     """Volumes and claims wait, when deleted, until nothing uses them."""
 
     name = "StorageObjectInUseProtection"
+    kinds = frozenset({("", "persistentvolumeclaims"), ("", "persistentvolumes")})
     _FINALIZERS = {
         "persistentvolumes": "kubernetes.io/pv-protection",
         "persistentvolumeclaims": "kubernetes.io/pvc-protection",
@@ -73,6 +75,7 @@ class DefaultIngressClass(AdmissionPlugin):
     """An Ingress that names no class gets the default one."""
 
     name = "DefaultIngressClass"
+    kinds = frozenset({("networking.k8s.io", "ingresses")})
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
@@ -101,6 +104,7 @@ class PersistentVolumeClaimResize(AdmissionPlugin):
     """Only a bound claim of a class that allows it may grow."""
 
     name = "PersistentVolumeClaimResize"
+    kinds = frozenset({("", "persistentvolumeclaims")})
 
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
