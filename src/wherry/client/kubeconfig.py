@@ -13,7 +13,7 @@ import contextlib
 import fcntl
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,10 +83,19 @@ def load(explicit: Path | None = None, environment: Mapping[str, str] = os.envir
     return Kubeconfig(merged.clusters, merged.users, merged.contexts, current, tuple(found))
 
 
-def transport_from_kubeconfig(
+@dataclass(frozen=True)
+class Access:
+    """How to reach a context's server."""
+
+    server: str
+    tls: ssl.SSLContext
+    token: Callable[[], str] | str | None = None
+
+
+def access(
     path: Path | None = None, context: str | None = None, *, clock: Clock, environment: Mapping[str, str] = os.environ
-) -> HttpsTransport:
-    """The transport of a context (the current one by default)."""
+) -> Access:
+    """What a context (the current one by default) says, its files read."""
     config = load(path, environment)
     cluster, user = select(config, context)
     try:
@@ -101,7 +110,15 @@ def transport_from_kubeconfig(
     token: TokenFile | str | None = user.get("token")
     if user.get("tokenFile"):
         token = _token_file(user, clock)
-    return HttpsTransport(cluster["server"], tls=tls, token=token)
+    return Access(cluster["server"], tls, token)
+
+
+def transport_from_kubeconfig(
+    path: Path | None = None, context: str | None = None, *, clock: Clock, environment: Mapping[str, str] = os.environ
+) -> HttpsTransport:
+    """The transport of a context (the current one by default)."""
+    found = access(path, context, clock=clock, environment=environment)
+    return HttpsTransport(found.server, tls=found.tls, token=found.token)
 
 
 def namespace_of(config: Kubeconfig, context: str | None = None) -> str:

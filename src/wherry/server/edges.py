@@ -18,6 +18,7 @@ from wherry.server import discovery as discovery_module
 from wherry.server.authn.bootstrap_tokens import BootstrapTokens
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.x509 import X509Authenticator
+from wherry.server.callouts.client import Callouts
 from wherry.server.discovery import Discovery
 from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.filters.authorization import AuthorizationFilter
@@ -84,6 +85,7 @@ class Edges:
     """Built once per server."""
 
     def __init__(self, options: EdgeOptions, around: Surroundings) -> None:
+        self.callouts = Callouts(around.caches, around.entropy, around.clock)
         self.rbac = RbacAuthorizer()
         self.authorizer = self._make_authorizer(options.authorization_modes)
         audiences = list(options.audiences) or [options.issuer]
@@ -156,7 +158,8 @@ class Edges:
         self.openapi.refresh()
 
     async def close(self) -> None:
-        """Close connections to kubelets."""
+        """Close connections to kubelets, webhooks and extension servers."""
+        await self.callouts.close()
         await self.kubelets.close()
 
     def _paths(self) -> list[str]:

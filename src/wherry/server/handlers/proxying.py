@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from wherry.aio.entropy import Entropy
 from wherry.api.core_v1 import Pod, Service
-from wherry.api.discovery_v1 import EndpointSlice
 from wherry.meta.errors import StatusError, bad_request, not_found, quote, service_unavailable
+from wherry.server.callouts.services import pick
 from wherry.server.http import Handler, Request, Response
 from wherry.server.kubelets import Endpoint, Kubelets
 from wherry.server.strategies.strategy import Caches
@@ -22,7 +22,6 @@ _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
     | {"upgrade", "host", "authorization", "content-length", "accept-encoding"}
 )
-SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +86,11 @@ class Proxies:
         service = self._caches.get(Service, namespace, name)
         if service is None:
             raise not_found("services", name)
-        names = [item.name or "" for item in service.spec.ports if port in ("", item.name, str(item.port))]
-        if not names or (not port and len(service.spec.ports) > 1 and "" not in names):
+        ports = [item for item in service.spec.ports if port in ("", item.name, str(item.port))]
+        if not ports or (not port and len(service.spec.ports) > 1 and all(item.name for item in ports)):
             raise service_unavailable(f"no service port {quote(port)} found for service {quote(name)}")
-        found = [
-            (address, item.port or 0)
-            for piece in self._caches.list(EndpointSlice, namespace)
-            if piece.metadata.labels.get(SERVICE_LABEL) == name
-            for item in piece.ports
-            if (item.name or "") == names[0]
-            for endpoint in piece.endpoints
-            if endpoint.conditions.ready is not False
-            for address in endpoint.addresses
-        ]
-        if not found:
-            raise service_unavailable(f"no endpoints available for service {quote(name)}")
-        host, number = found[self._entropy.below(len(found))]
-        return await self._pass_on(request, self._target(scheme, host, number))
+        found = pick(self._caches, self._entropy, service, ports[0])
+        return await self._pass_on(request, self._target(scheme, found.host, found.port))
 
     async def node(self, request: Request) -> Response:
         """To a node's kubelet, or to another port of the node."""
