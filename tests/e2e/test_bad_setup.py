@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import run, start
+from wherry.cluster.addresses import CONTAINED_CLAIMS, LOOPBACK_CLAIMS
 
-CLAIMS = Path("/run/wherry/networks") if os.geteuid() == 0 else Path(f"/tmp/wherry-{os.geteuid()}-networks")
 NAME = f"bad-setup-{os.getpid()}"
 
 
@@ -35,7 +35,7 @@ def leftovers(directory: Path) -> list[str]:
     home = directory / "data" / NAME
     files = [path.name for path in home.iterdir()] if home.is_dir() else []
     found = [name for name in files if name not in ("lock", "wherry.log")]
-    for claim in CLAIMS.glob("*"):
+    for claim in (*CONTAINED_CLAIMS.glob("*"), *LOOPBACK_CLAIMS.glob("*")):
         try:
             found += [str(claim)] if claim.read_text() == str(home) else []
         except OSError:

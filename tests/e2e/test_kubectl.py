@@ -11,7 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 from tests.e2e.conftest import IMAGE, IMAGE_2, Cluster, run
+from wherry.cluster.addresses import claimed
 from wherry.cluster.containerd import ContainerdPaths
+from wherry.cluster.network import service_table
 
 
 def fetch(address: str, port: int, timeout: float = 5) -> str:
@@ -216,13 +218,12 @@ def footprint(cluster: Cluster, ids: list[str]) -> tuple[int, int, int, int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         command = read(path)
         shims += "containerd-shim" in command and socket_path in command
-    number = next(p.name for p in Path("/run/wherry/networks").iterdir() if str(cluster.data_dir) in read(p))
+    number = claimed(cluster.data_dir / cluster.name)
+    assert number is not None
     routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
-    veths = sum(
-        line.startswith(f"10.{244 - int(number)}.") and "/" not in line.split()[0] for line in routes.splitlines()
-    )
+    veths = sum(line.startswith(f"10.{244 - number}.") and "/" not in line.split()[0] for line in routes.splitlines())
     groups = {name for _, names, _ in os.walk("/sys/fs/cgroup/memory") for name in names if name in ids}
-    table = ["nft", "list", "table", "ip", f"wherry-{cluster.name}-services"]
+    table = ["nft", "list", "table", "ip", service_table(cluster.name, number)]
     rules = subprocess.run(table, capture_output=True, text=True, check=True).stdout
     return shims, veths, len(groups), rules.count("chain svc-") + rules.count("chain ext-")
 

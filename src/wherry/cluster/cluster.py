@@ -21,9 +21,9 @@ from wherry.client.client import Client
 from wherry.client.informer import Informers
 from wherry.cluster import addresses, instance
 from wherry.cluster.control_plane import ControlPlane, ControlPlaneOptions
-from wherry.cluster.down import remove_containers, service_table
+from wherry.cluster.down import remove_containers, remove_tables
 from wherry.cluster.failure import ClusterError
-from wherry.cluster.network import Masquerade, node_address
+from wherry.cluster.network import Masquerade, node_address, service_table
 from wherry.cluster.node import ClusterNode, NodePlace
 from wherry.cluster.options import CLUSTER_DOMAIN, UpOptions
 from wherry.cluster.pki import Pki
@@ -98,10 +98,7 @@ class Cluster:
             if node.containerd is not None:
                 await remove_containers(node.containerd, self._clock)
         if self._runtime == "containerd":
-            from wherry.proxy.nftables import NftablesBackend
-
-            await NftablesBackend(service_table(self._options.name)).remove()
-            await Masquerade(self._options.name, "").remove()
+            await remove_tables(self.directory, self._options.name)
         with contextlib.suppress(kubeconfig.KubeconfigError):  # what cannot be written has not got the context either
             kubeconfig.remove_context(self._kubeconfig, self.context)
         addresses.release(self.directory)
@@ -116,7 +113,8 @@ class Cluster:
         self._runtime, reason = choose(options.runtime)
         self._tell(f"runtime: {self._runtime} ({reason})")
         contained = self._runtime == "containerd"
-        ranges = addresses.claim(self.directory, loopback=not contained)
+        before = instance.read(self.directory)
+        ranges = addresses.claim(self.directory, loopback=not contained, before=before.network if before else None)
         address = node_address() if contained else LOOPBACK
         pki = Pki(self.directory / "pki", self._clock)
         self._nodes = self._make_nodes(address, ranges, pki)
@@ -126,7 +124,8 @@ class Cluster:
                 directory=self.directory,
                 address=address,
                 listen="0.0.0.0" if contained else LOOPBACK,
-                port=options.port or self._port_of_before(),
+                # A cluster that comes back keeps its port, so that kubeconfigs and pods go on working.
+                port=options.port or (before.port if before else 0),
                 ranges=ranges,
             ),
             pki,
@@ -141,10 +140,10 @@ class Cluster:
         server = f"https://{LOOPBACK}:{self.control_plane.port}"
         self._tell(f"API server: {server}")
         if contained:
-            await Masquerade(options.name, ranges.pod_cidr).install()
+            await Masquerade(options.name, ranges.number).install(ranges.pod_cidr)
         self._start_components(address, ranges)
         self._server_url, self._pki = server, pki
-        self._record(server)
+        self._record(server, ranges)
 
     def _make_nodes(self, address: str, ranges: addresses.Ranges, pki: Pki) -> list[ClusterNode]:
         if self._runtime == "fake":
@@ -152,11 +151,6 @@ class Cluster:
         names = [f"{self._options.name}-{number}" for number in range(1, self._options.nodes + 1)]
         places = [NodePlace(name, self.directory / "nodes" / name, address) for name in names]
         return [ClusterNode(place, self._runtime, ranges, pki, self._clock) for place in places]
-
-    def _port_of_before(self) -> int:
-        """A cluster that comes back keeps its port, so that kubeconfigs and pods go on working."""
-        before = instance.read(self.directory)
-        return before.port if before else 0
 
     def _start_components(self, address: str, ranges: addresses.Ranges) -> None:
         self._stack.push_async_callback(self.supervisor.close)
@@ -176,7 +170,7 @@ class Cluster:
         from wherry.dns.server import DnsOptions, DnsServer
         from wherry.proxy.proxier import Proxier, ProxyOptions
 
-        proxier = Proxier(ProxyOptions(self._nodes[0].place.name), informers, self._proxy_backend(), self._clock)
+        proxier = Proxier(ProxyOptions(self._nodes[0].place.name), informers, self._proxy_backend(ranges), self._clock)
         self.supervisor.start("proxy", proxier.run)
         dns = DnsServer(DnsOptions(address, 0, CLUSTER_DOMAIN), informers, self._clock)
         self.supervisor.start("dns", dns.run)
@@ -201,11 +195,11 @@ class Cluster:
             await self._clock.sleep(DNS_CHECK_SECONDS)
         self.readiness.dns.set()
 
-    def _proxy_backend(self) -> "Backend":
+    def _proxy_backend(self, ranges: addresses.Ranges) -> "Backend":
         if self._runtime == "containerd":
             from wherry.proxy.nftables import NftablesBackend
 
-            return NftablesBackend(service_table(self._options.name))
+            return NftablesBackend(service_table(self._options.name, ranges.number))
         from wherry.proxy.userspace import UserspaceBackend
 
         return UserspaceBackend(self._clock)
@@ -235,7 +229,7 @@ class Cluster:
         except kubeconfig.KubeconfigError as error:
             raise ClusterError(f"{error}; choose another file with --kubeconfig") from error
 
-    def _record(self, server: str) -> None:
+    def _record(self, server: str, ranges: addresses.Ranges) -> None:
         record = instance.Instance(
             name=self._options.name,
             pid=os.getpid(),
@@ -247,5 +241,6 @@ class Cluster:
             context=self.context,
             started=format_time(self._clock.now()),
             nodes=[instance.NodeRecord(node.place.name, str(node.place.directory)) for node in self._nodes],
+            network=ranges.number,
         )
         instance.write(self.directory, record)

@@ -14,7 +14,7 @@ from wherry.client import kubeconfig
 from wherry.cluster import addresses, instance
 from wherry.cluster.containerd import Containerd
 from wherry.cluster.failure import ClusterError
-from wherry.cluster.network import Masquerade
+from wherry.cluster.network import Masquerade, service_table
 
 STOP_TIMEOUT_SECONDS = 20.0
 GRACE_SECONDS = 2
@@ -46,19 +46,20 @@ async def clean_up(directory: Path, found: instance.Instance, clock: Clock) -> N
         elif found.runtime == "process":
             await _remove_processes(Path(node.directory), clock)
     if found.runtime == "containerd":
-        from wherry.proxy.nftables import NftablesBackend
-
-        await NftablesBackend(service_table(found.name)).remove()
-        await Masquerade(found.name, "").remove()
+        await remove_tables(directory, found.name)
     try:
         kubeconfig.remove_context(Path(found.kubeconfig), found.context)
     except kubeconfig.KubeconfigError as error:
         raise ClusterError(str(error)) from error
 
 
-def service_table(name: str) -> str:
-    """The nftables table that holds a cluster's Services."""
-    return f"wherry-{name}-services"
+async def remove_tables(directory: Path, name: str) -> None:
+    """Take the cluster's rules out of the kernel; without a claimed number it has none."""
+    from wherry.proxy.nftables import NftablesBackend
+
+    if (number := addresses.claimed(directory)) is not None:
+        await NftablesBackend(service_table(name, number)).remove()
+        await Masquerade(name, number).remove()
 
 
 async def remove_containers(containerd: Containerd, clock: Clock) -> None:

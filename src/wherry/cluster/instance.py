@@ -37,6 +37,8 @@ class Instance(msgspec.Struct):
     context: str
     started: str
     nodes: list[NodeRecord] = []
+    network: int | None = None
+    """Which of the machine's address ranges it uses (addresses.py)."""
 
     def running(self) -> bool:
         """Whether its process is alive (and is ours: the pid may have been reused)."""

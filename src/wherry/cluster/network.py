@@ -45,11 +45,10 @@ def write_cni_configuration(directory: Path, pod_cidr: str, state: Path) -> None
 class Masquerade:
     """The rule that lets pods talk to the world with the node's address; its own table, removed as a whole."""
 
-    def __init__(self, cluster: str, pod_cidr: str) -> None:
-        self._table = f"wherry-{cluster}"
-        self._pod_cidr = pod_cidr
+    def __init__(self, cluster: str, number: int) -> None:
+        self._table = f"wherry-{number}-{cluster}"
 
-    async def install(self) -> None:
+    async def install(self, pod_cidr: str) -> None:
         """Switch forwarding on and (re)write the table. Raises ClusterError."""
         for switch in (FORWARDING, ROUTE_LOCALNET):
             if switch.read_text().strip() != "1":
@@ -58,12 +57,17 @@ class Masquerade:
             f"add table ip {self._table}\n"
             f"delete table ip {self._table}\n"
             f"table ip {self._table} {{ chain postrouting {{ type nat hook postrouting priority 99; "
-            f'ip saddr {self._pod_cidr} ip daddr != {self._pod_cidr} oifname != "lo" masquerade;\n}}\n}}\n'
+            f'ip saddr {pod_cidr} ip daddr != {pod_cidr} oifname != "lo" masquerade;\n}}\n}}\n'
         )
 
     async def remove(self) -> None:
         """Remove the table, if it is there."""
         await _nft(f"add table ip {self._table}\ndelete table ip {self._table}\n")
+
+
+def service_table(cluster: str, number: int) -> str:
+    """The nftables table that holds a cluster's Services. The number is the machine's, the name is for people."""
+    return f"wherry-{number}-{cluster}-services"
 
 
 def node_address() -> str:

@@ -21,7 +21,9 @@ Mode = Literal["nftables", "iptables", "userspace", "none"]
 
 # A rollout changes endpoints in bursts of a few milliseconds; this much is gathered into one transaction.
 GATHER_SECONDS = 0.01
-RETRY_SECONDS = 1.0
+# A refused plan is tried again in full; first soon, because traffic goes astray meanwhile.
+RETRY_MIN_SECONDS = 0.05
+RETRY_MAX_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class Proxier:
         await self._services.wait_synced()
         await self._slices.wait_synced()
         self._stale.set()
+        retry_seconds = RETRY_MIN_SECONDS
         try:
             while True:
                 await self._stale.wait()
@@ -63,10 +66,12 @@ class Proxier:
                 self._stale.clear()
                 try:
                     await self._sync()
+                    retry_seconds = RETRY_MIN_SECONDS
                 except BackendError as error:
                     log.error("services are not up to date on this node: %s", error)
                     self._stale.set()
-                    await self._clock.sleep(RETRY_SECONDS)
+                    await self._clock.sleep(retry_seconds)
+                    retry_seconds = min(2 * retry_seconds, RETRY_MAX_SECONDS)
         finally:
             if self._options.remove_on_stop:
                 await self._backend.remove()
