@@ -92,7 +92,7 @@ def _show(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return msgspec.to_builtins(value)
+    return msgspec.to_builtins(value, enc_hook=str)
 
 
 def required(path: str, detail: str = "") -> FieldError:

@@ -67,6 +67,11 @@ class AddressAllocator:
         self._range = Range(base + 1, base + size - 2, min(max(16, size // 16), 256) if size > 16 else 0)
 
     @property
+    def family(self) -> str:
+        """IPv4 or IPv6."""
+        return f"IPv{self.network.version}"
+
+    @property
     def first(self) -> str:
         """The address of the `kubernetes` Service."""
         return str(self.network.network_address + 1)

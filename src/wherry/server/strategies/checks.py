@@ -5,7 +5,6 @@ plain strings, made as they are needed: "spec.containers[0].name". Rules that se
 Structs stand here too (label selectors, counts, percentages); the metadata rules are in metadata.py.
 """
 
-import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -87,24 +86,6 @@ def port(path: str, value: int | str | None) -> Faults:
         yield from named(path, value, names.port_name)
     elif value is not None:
         yield from within(path, value, 1, 65535)
-
-
-def ip_address(path: str, value: str) -> Faults:
-    """An IPv4 or IPv6 address in its usual spelling."""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        yield invalid_value(path, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
-
-
-def cidr(path: str, value: str) -> Faults:
-    """An address block."""
-    try:
-        if "/" not in value:
-            raise ValueError
-        ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        yield invalid_value(path, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
 
 
 def immutable(path: str, new: Any, old: Any) -> Faults:

@@ -28,8 +28,20 @@ class KindStrategy(Strategy):
         """Faults beyond metadata, of a new or changed object."""
         yield from ()
 
+    def create_rules(self, obj: Any) -> Faults:
+        """Faults that only a new object can have: what exists is left in peace."""
+        yield from ()
+
+    def changed_rules(self, new: Any, old: Any) -> Faults:
+        """`rules` of a changed object, where what `old` already held may be forgiven."""
+        yield from self.rules(new)
+
     def update_rules(self, new: Any, old: Any) -> Faults:
         """Faults of the change itself (immutable fields), beyond metadata."""
+        yield from ()
+
+    def status_rules(self, new: Any, old: Any) -> Faults:
+        """Faults of a change of status, beyond metadata."""
         yield from ()
 
     def prepare_for_create(self, obj: Any, ctx: RequestContext) -> None:
@@ -45,10 +57,12 @@ class KindStrategy(Strategy):
 
     def validate(self, obj: Any) -> list[FieldError]:
         check = type(self).name_check
-        return [*metadata.validate(obj.metadata, self.namespaced, check), *self.rules(obj)]
+        faults = [*metadata.validate(obj.metadata, self.namespaced, check), *self.rules(obj)]
+        return [*faults, *self.create_rules(obj)]
 
     def validate_update(self, new: Any, old: Any) -> list[FieldError]:
-        return [*metadata.validate_update(new.metadata, old.metadata), *self.rules(new), *self.update_rules(new, old)]
+        faults = [*metadata.validate_update(new.metadata, old.metadata), *self.changed_rules(new, old)]
+        return [*faults, *self.update_rules(new, old)]
 
     def validate_status_update(self, new: Any, old: Any) -> list[FieldError]:
-        return list(metadata.validate_update(new.metadata, old.metadata))
+        return [*metadata.validate_update(new.metadata, old.metadata), *self.status_rules(new, old)]

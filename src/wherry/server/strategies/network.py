@@ -8,7 +8,7 @@ from wherry.api.networking_v1 import Ingress, NetworkPolicy
 from wherry.api.policy_v1 import PodDisruptionBudget
 from wherry.meta import names
 from wherry.meta.errors import invalid_value, required, too_many
-from wherry.server.strategies import checks
+from wherry.server.strategies import addresses, checks
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.pod_defaults import unset
@@ -31,7 +31,7 @@ class EndpointsStrategy(KindStrategy):
                 yield required(path, "must specify `addresses` or `notReadyAddresses`")
             for name in ("addresses", "notReadyAddresses"):
                 for number, address in enumerate(getattr(subset, name)):
-                    yield from checks.ip_address(f"{path}.{name}[{number}].ip", address.ip)
+                    yield from addresses.ip_address(f"{path}.{name}[{number}].ip", address.ip)
             for number, port in enumerate(subset.ports):
                 yield from checks.port(f"{path}.ports[{number}].port", port.port)
                 if len(subset.ports) > 1 and not port.name:
@@ -60,7 +60,7 @@ class EndpointSliceStrategy(KindStrategy):
                 if obj.addressType == "FQDN":
                     yield from checks.named(f"{path}[{number}]", address, names.dns1123_subdomain)
                 else:
-                    yield from checks.ip_address(f"{path}[{number}]", address)
+                    yield from addresses.ip_address(f"{path}[{number}]", address)
         yield from checks.unique((f"ports[{i}].name", port.name) for i, port in enumerate(obj.ports))
 
     def update_rules(self, new: EndpointSlice, old: EndpointSlice) -> Faults:
@@ -144,7 +144,7 @@ def _peers(path: str, peers: list[Any]) -> Faults:
         if peer.ipBlock is None and not selects:
             yield required(here, "must specify a peer")
         elif peer.ipBlock is not None:
-            yield from checks.cidr(f"{here}.ipBlock.cidr", peer.ipBlock.cidr)
+            yield from addresses.cidr(f"{here}.ipBlock.cidr", peer.ipBlock.cidr)
             if selects:
                 yield from checks.unchanged(here, True, False, "may not specify both ipBlock and another peer")
         yield from checks.label_selector(f"{here}.podSelector", peer.podSelector)

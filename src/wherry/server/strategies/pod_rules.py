@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from wherry.api import core_v1 as core
 from wherry.meta import names
 from wherry.meta.errors import duplicate, field_forbidden, invalid_value, not_supported, required
-from wherry.server.strategies import checks, container_rules, metadata, volume_rules
+from wherry.server.strategies import addresses, checks, container_rules, metadata, volume_rules
 from wherry.server.strategies.checks import Faults
 
 RESTART_POLICIES = ("Always", "Never", "OnFailure")
@@ -47,7 +47,7 @@ def spec(path: str, value: core.PodSpec) -> Faults:
     yield from _dns(f"{path}.dnsConfig", value)
     yield from tolerations(f"{path}.tolerations", value.tolerations)
     for index, alias in enumerate(value.hostAliases):
-        yield from checks.ip_address(f"{path}.hostAliases[{index}].ip", alias.ip)
+        yield from addresses.ip_address(f"{path}.hostAliases[{index}].ip", alias.ip)
         for number, host in enumerate(alias.hostnames):
             yield from checks.named(f"{path}.hostAliases[{index}].hostnames[{number}]", host, names.dns1123_subdomain)
     if value.affinity is not None:
@@ -97,7 +97,7 @@ def _dns(path: str, value: core.PodSpec) -> Faults:
     if len(config.nameservers) > 3:
         yield invalid_value(f"{path}.nameservers", config.nameservers, "must not have more than 3 nameservers")
     for index, server in enumerate(config.nameservers):
-        yield from checks.ip_address(f"{path}.nameservers[{index}]", server)
+        yield from addresses.ip_address(f"{path}.nameservers[{index}]", server)
     if len(config.searches) > 32:
         yield invalid_value(f"{path}.searches", config.searches, "must not have more than 32 search paths")
 

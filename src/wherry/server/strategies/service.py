@@ -9,26 +9,16 @@ from functools import partial
 
 from wherry.api.core_v1 import ClientIPConfig, Service, ServicePort, ServiceSpec, SessionAffinityConfig
 from wherry.meta import names
-from wherry.meta.errors import (
-    duplicate,
-    field_forbidden,
-    internal_error,
-    invalid,
-    invalid_value,
-    not_supported,
-    required,
-)
+from wherry.meta.errors import internal_error, invalid, invalid_value
 from wherry.server.allocators import AddressAllocator, Full, PortAllocator, Refused
-from wherry.server.strategies import checks
+from wherry.server.strategies import service_fields, service_rules
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.pod_defaults import unset
+from wherry.server.strategies.service_fields import wants_node_ports
+from wherry.server.strategies.service_rules import CLUSTER_IP, EXTERNAL_NAME, HEADLESS, LOAD_BALANCER, NODE_PORT
 from wherry.server.strategies.strategy import Caches, RequestContext
 
-CLUSTER_IP, NODE_PORT, LOAD_BALANCER, EXTERNAL_NAME = "ClusterIP", "NodePort", "LoadBalancer", "ExternalName"
-TYPES = (CLUSTER_IP, EXTERNAL_NAME, LOAD_BALANCER, NODE_PORT)
-HEADLESS = "None"
-_PROTOCOLS = ("SCTP", "TCP", "UDP")
 _AFFINITY_SECONDS = 10800
 
 
@@ -57,44 +47,48 @@ class ServiceStrategy(KindStrategy):
             unset(port, protocol="TCP")
             if not port.targetPort:
                 port.targetPort = port.port
-        if spec.type != EXTERNAL_NAME:
+        if spec.type in (NODE_PORT, LOAD_BALANCER, CLUSTER_IP):
             unset(spec, internalTrafficPolicy="Cluster")
-        if spec.type in (NODE_PORT, LOAD_BALANCER) or (spec.type == CLUSTER_IP and spec.externalIPs):
+        if service_rules.is_reachable_from_outside(spec):
             unset(spec, externalTrafficPolicy="Cluster")
         if spec.type == LOAD_BALANCER:
             unset(spec, allocateLoadBalancerNodePorts=True)
+            for ingress in obj.status.loadBalancer.ingress:
+                if ingress.ip:
+                    unset(ingress, ipMode="VIP")
 
     def prepare_for_create(self, obj: Service, ctx: RequestContext) -> None:
         super().prepare_for_create(obj, ctx)
-        _drop_unneeded(obj.spec)
-        _families(obj.spec)
+        service_fields.normalize_addresses(obj.spec, None)
 
     def prepare_for_update(self, new: Service, old: Service, ctx: RequestContext) -> None:
         super().prepare_for_update(new, old, ctx)
-        _keep_allocated(new.spec, old.spec)
-        _drop_unneeded(new.spec)
-        _families(new.spec)
+        service_fields.keep_allocated(new.spec, old.spec)
+        service_fields.normalize_addresses(new.spec, old.spec)
+        service_fields.drop_outdated(new.spec, old.spec)
 
     def rules(self, obj: Service) -> Faults:
-        yield from _rules(obj.spec)
+        yield from service_rules.rules(obj)
+
+    def changed_rules(self, new: Service, old: Service) -> Faults:
+        yield from service_rules.rules(new, old)
 
     def update_rules(self, new: Service, old: Service) -> Faults:
-        both = EXTERNAL_NAME not in (new.spec.type, old.spec.type)
-        if both and old.spec.clusterIP and new.spec.clusterIP != old.spec.clusterIP:
-            yield invalid_value("spec.clusterIPs[0]", new.spec.clusterIPs, "may not change once set")
-        if old.spec.type == LOAD_BALANCER == new.spec.type:
-            yield from checks.unchanged(
-                "spec.loadBalancerClass",
-                new.spec.loadBalancerClass,
-                old.spec.loadBalancerClass,
-                "may not change once set",
-            )
+        yield from service_rules.update_rules(new.spec, old.spec)
+
+    def status_rules(self, new: Service, old: Service) -> Faults:
+        before = old.status.loadBalancer.ingress
+        yield from service_rules.balancer_status(new.status.loadBalancer.ingress, before, new.spec.type or "")
 
     def fields(self, obj: Service) -> dict[str, str]:
         return {"spec.clusterIP": obj.spec.clusterIP or "", "spec.type": obj.spec.type or ""}
 
     async def allocate(self, new: Service, old: Service | None, ctx: RequestContext) -> Callable[[], None]:
         self._adopt()
+        faults = list(service_rules.cluster_addresses(new.spec, old.spec.clusterIPs if old is not None else ()))
+        faults = faults or service_fields.settle_families(new, old, self._addresses.family)
+        if faults:
+            raise invalid("Service", new.metadata.name or "", faults)
         undo: list[Callable[[], None]] = []
 
         def undo_all() -> None:
@@ -167,7 +161,7 @@ class ServiceStrategy(KindStrategy):
     ) -> None:
         held = set(_node_ports(old.spec)) if old is not None else set()
         spec = new.spec
-        if _wants_node_ports(spec):
+        if wants_node_ports(spec):
             # TCP and UDP may share one number, if it is asked for by number.
             mine: set[int] = set(held)
             for index, port in enumerate(spec.ports):
@@ -178,7 +172,7 @@ class ServiceStrategy(KindStrategy):
                 if not port.nodePort:
                     twin = next((p.nodePort for p in spec.ports if _twins(p, port) and p.nodePort), None)
                     port.nodePort = twin or self._next_port(ctx, undo)
-        if _wants_health_port(spec):
+        if service_rules.wants_health_port(spec):
             if not spec.healthCheckNodePort:
                 spec.healthCheckNodePort = self._next_port(ctx, undo)
             elif spec.healthCheckNodePort not in held:
@@ -219,139 +213,3 @@ def _addresses(spec: ServiceSpec) -> list[str]:
 def _node_ports(spec: ServiceSpec) -> list[int]:
     ports = [port.nodePort for port in spec.ports if port.nodePort]
     return [*ports, spec.healthCheckNodePort] if spec.healthCheckNodePort else ports
-
-
-def _wants_node_ports(spec: ServiceSpec) -> bool:
-    return spec.type == NODE_PORT or (spec.type == LOAD_BALANCER and spec.allocateLoadBalancerNodePorts is not False)
-
-
-def _wants_health_port(spec: ServiceSpec) -> bool:
-    return spec.type == LOAD_BALANCER and spec.externalTrafficPolicy == "Local"
-
-
-def _families(spec: ServiceSpec) -> None:
-    """One IPv4 family, unless told otherwise; a headless Service without selector may hold any address."""
-    if spec.type == EXTERNAL_NAME:
-        return
-    if spec.clusterIP and not spec.clusterIPs:
-        spec.clusterIPs = [spec.clusterIP]
-    if spec.clusterIPs and not spec.clusterIP:
-        spec.clusterIP = spec.clusterIPs[0]
-    if spec.clusterIP == HEADLESS and not spec.selector:
-        unset(spec, ipFamilyPolicy="RequireDualStack")
-        if spec.ipFamilyPolicy != "SingleStack" and len(spec.ipFamilies) < 2:
-            first = spec.ipFamilies[0] if spec.ipFamilies else "IPv4"
-            spec.ipFamilies = [first, "IPv6" if first == "IPv4" else "IPv4"]
-    unset(spec, ipFamilyPolicy="SingleStack")
-    spec.ipFamilies = spec.ipFamilies or ["IPv4"]
-
-
-def _drop_unneeded(spec: ServiceSpec) -> None:
-    """Fields of another type than this one are dropped, so that a change of type need not name them all."""
-    if spec.type == EXTERNAL_NAME:
-        spec.internalTrafficPolicy = None
-        if spec.clusterIP != HEADLESS:
-            spec.clusterIP, spec.clusterIPs = None, []
-        spec.ipFamilies, spec.ipFamilyPolicy = [], None
-    if spec.type != LOAD_BALANCER:
-        spec.allocateLoadBalancerNodePorts = None
-        spec.loadBalancerClass = None
-    if not _wants_health_port(spec):
-        spec.healthCheckNodePort = None
-    if spec.type not in (NODE_PORT, LOAD_BALANCER) and not spec.externalIPs:
-        spec.externalTrafficPolicy = None
-
-
-def _keep_allocated(new: ServiceSpec, old: ServiceSpec) -> None:
-    """Addresses and ports that an update leaves out stay as they are; a change of type gives ports back."""
-    if EXTERNAL_NAME not in (new.type, old.type):
-        if not new.clusterIP and not new.clusterIPs:
-            new.clusterIP, new.clusterIPs = old.clusterIP, list(old.clusterIPs)
-        new.ipFamilies = new.ipFamilies or list(old.ipFamilies)
-        new.ipFamilyPolicy = new.ipFamilyPolicy or old.ipFamilyPolicy
-    if _wants_node_ports(new) and _wants_node_ports(old):
-        known = {(port.protocol, port.port): port.nodePort for port in old.ports}
-        taken = {port.nodePort for port in new.ports}
-        for port in new.ports:
-            kept = known.get((port.protocol, port.port))
-            if not port.nodePort and kept not in taken:
-                port.nodePort = kept
-    elif not _wants_node_ports(new) and _wants_node_ports(old):
-        before = {port.nodePort for port in old.ports}
-        for port in new.ports:
-            if port.nodePort in before:
-                port.nodePort = None
-    if _wants_health_port(new) and _wants_health_port(old) and not new.healthCheckNodePort:
-        new.healthCheckNodePort = old.healthCheckNodePort
-
-
-def _rules(spec: ServiceSpec) -> Faults:
-    if spec.type not in TYPES:
-        yield not_supported("spec.type", spec.type, TYPES)
-    headless = spec.clusterIP == HEADLESS
-    if not spec.ports and not headless and spec.type != EXTERNAL_NAME:
-        yield required("spec.ports")
-    if spec.type == EXTERNAL_NAME:
-        if spec.externalName:
-            yield from checks.named("spec.externalName", spec.externalName.rstrip("."), names.dns1123_subdomain)
-        else:
-            yield required("spec.externalName")
-        if spec.clusterIP == HEADLESS:
-            yield invalid_value("spec.clusterIPs[0]", HEADLESS, "may not be set to 'None' for ExternalName services")
-    elif headless and spec.type != CLUSTER_IP:
-        text = f"may not be set to 'None' for {spec.type} services"
-        yield invalid_value("spec.clusterIPs[0]", HEADLESS, text)
-    yield from _ports(spec)
-    yield from checks.labels("spec.selector", spec.selector)
-    yield from checks.one_of_required("spec.sessionAffinity", spec.sessionAffinity, ("ClientIP", "None"))
-    client = spec.sessionAffinityConfig.clientIP if spec.sessionAffinityConfig is not None else None
-    if client is not None and not 0 < (client.timeoutSeconds or 0) <= 86400:
-        text = "must be greater than 0 and less than 86400"
-        yield invalid_value("spec.sessionAffinityConfig.clientIP.timeoutSeconds", client.timeoutSeconds, text)
-    if spec.clusterIP and not headless:
-        yield from checks.ip_address("spec.clusterIPs[0]", spec.clusterIP)
-    for index, address in enumerate(spec.externalIPs):
-        yield from checks.ip_address(f"spec.externalIPs[{index}]", address)
-    yield from checks.one_of("spec.internalTrafficPolicy", spec.internalTrafficPolicy, ("Cluster", "Local"))
-    yield from checks.one_of("spec.externalTrafficPolicy", spec.externalTrafficPolicy, ("Cluster", "Local"))
-    yield from checks.one_of("spec.ipFamilyPolicy", spec.ipFamilyPolicy, _FAMILY_POLICIES)
-    if spec.ipFamilyPolicy == "RequireDualStack" and not (headless and not spec.selector):
-        text = "this cluster is not configured for dual-stack services"
-        yield invalid_value("spec.ipFamilyPolicy", spec.ipFamilyPolicy, text)
-    for index, block in enumerate(spec.loadBalancerSourceRanges):
-        yield from checks.cidr(f"spec.LoadBalancerSourceRanges[{index}]", block.strip())
-
-
-_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
-
-
-def _ports(spec: ServiceSpec) -> Faults:
-    names_seen: set[str] = set()
-    seen: set[tuple[str | None, int]] = set()
-    node_ports: set[tuple[str | None, int]] = set()
-    for index, port in enumerate(spec.ports):
-        path = f"spec.ports[{index}]"
-        if not port.name and len(spec.ports) > 1:
-            yield required(f"{path}.name")
-        elif port.name:
-            yield from checks.named(f"{path}.name", port.name, names.dns1123_label)
-            if port.name in names_seen:
-                yield duplicate(f"{path}.name", port.name)
-            names_seen.add(port.name)
-        yield from checks.port(f"{path}.port", port.port)
-        if port.protocol not in _PROTOCOLS:
-            yield from checks.one_of_required(f"{path}.protocol", port.protocol, _PROTOCOLS)
-        yield from checks.port(f"{path}.targetPort", port.targetPort)
-        if port.appProtocol:
-            yield from checks.named(f"{path}.appProtocol", port.appProtocol, names.qualified_name)
-        key = (port.protocol, port.port)
-        if key in seen:
-            yield duplicate(path, {"protocol": port.protocol, "port": port.port})
-        seen.add(key)
-        if port.nodePort:
-            if spec.type in (CLUSTER_IP, EXTERNAL_NAME):
-                text = f"may not be used when `type` is '{spec.type}'"
-                yield field_forbidden(f"{path}.nodePort", text)
-            if (port.protocol, port.nodePort) in node_ports:
-                yield duplicate(f"{path}.nodePort", port.nodePort)
-            node_ports.add((port.protocol, port.nodePort))
