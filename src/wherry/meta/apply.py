@@ -23,6 +23,7 @@ from wherry.meta.fieldset import (
     is_atomic,
     item_schema,
     list_elements,
+    owned_whole,
     path_text,
     prefixes,
     root_schema,
@@ -38,14 +39,11 @@ Entry = dict[str, Any]
 UPDATE_MANAGERS_MAX = 10
 """More than these are merged into one called "ancient-changes", so that managedFields cannot grow without end."""
 
+_NOT_TRACKED_METADATA = frozenset(
+    "name namespace creationTimestamp selfLink uid clusterName generation managedFields resourceVersion".split()
+)
 _NOT_TRACKED: FieldSet = frozenset(
-    [("f:apiVersion",), ("f:kind",), ("f:metadata",)]
-    + [
-        ("f:metadata", f"f:{name}")
-        for name in (
-            "name namespace creationTimestamp selfLink uid clusterName generation managedFields resourceVersion".split()
-        )
-    ]
+    [("f:apiVersion",), ("f:kind",), ("f:metadata",)] + [("f:metadata", f"f:{name}") for name in _NOT_TRACKED_METADATA]
 )
 
 
@@ -128,8 +126,10 @@ def track(
     given = (new.get("metadata") or {}).get("managedFields")
     if given == [{}]:
         return []
-    managers = _decode(new if given else live)
     root = root_schema(schema)
+    if live is None and not given:
+        return _all_of(new, root, manager, now, reset)
+    managers = _decode(new if given else live)
     try:
         changed, removed = _compare(live or {}, new, root)
     except SchemaMismatch:  # an item without its key: the write may stand, but nobody can say whose the fields are
@@ -142,6 +142,23 @@ def track(
         managers[manager] = _Owned(fields, mine.time if fields == mine.fields and not changed else now)
     _cap(managers)
     return _encode(managers)
+
+
+def _all_of(new: Map, root: FieldSchema | None, manager: Manager, now: str, reset: Sequence[Path]) -> list[Entry]:
+    """What `track` makes of a create: one manager owns everything, and nothing has to be compared."""
+    hidden = {path[0][2:] for path in reset} | {"apiVersion", "kind", "metadata"}
+    shown = {key: item for key, item in new.items() if key not in hidden}
+    metadata = {key: item for key, item in (new.get("metadata") or {}).items() if key not in _NOT_TRACKED_METADATA}
+    if metadata:
+        shown["metadata"] = metadata
+    try:
+        fields = owned_whole(shown, root) if shown else None
+    except SchemaMismatch:
+        return []
+    if fields:
+        for holder in (fields, fields.get("f:metadata", {})):
+            holder.pop(".", None)  # the object and its metadata are nobody's, whatever the schema knows of them
+    return [_entry(manager, now, fields)] if fields else []
 
 
 # Sets of objects -----------------------------------------------------------------------------------------------------
@@ -286,14 +303,15 @@ def _decode(value: Map | None) -> _Managers:
 
 def _encode(managers: _Managers) -> list[Entry]:
     ordered = sorted(managers.items(), key=lambda item: (item[0].operation, item[1].time or "", item[0].name))
-    entries = []
-    for manager, owned in ordered:
-        entry: Entry = {"manager": manager.name, "operation": manager.operation, "apiVersion": manager.api_version}
-        entry |= {"time": owned.time} if owned.time else {}
-        entry |= {"fieldsType": "FieldsV1", "fieldsV1": to_fields_v1(owned.fields)}
-        entry |= {"subresource": manager.subresource} if manager.subresource else {}
-        entries.append(entry)
-    return entries
+    return [_entry(manager, owned.time, to_fields_v1(owned.fields)) for manager, owned in ordered]
+
+
+def _entry(manager: Manager, time: str | None, fields: Map) -> Entry:
+    entry: Entry = {"manager": manager.name, "operation": manager.operation, "apiVersion": manager.api_version}
+    entry |= {"time": time} if time else {}
+    entry |= {"fieldsType": "FieldsV1", "fieldsV1": fields}
+    entry |= {"subresource": manager.subresource} if manager.subresource else {}
+    return entry
 
 
 def _with_entries(value: Map, entries: list[Entry]) -> Map:

@@ -137,6 +137,30 @@ def to_fields_v1(paths: Iterable[Path]) -> dict[str, Any]:
     return root
 
 
+def owned_whole(value: Any, schema: FieldSchema | None, member: bool = False) -> dict[str, Any] | None:
+    """fieldsV1 of everything in `value`: to_fields_v1 of its walk in one pass, for the creator who owns it all.
+
+    `member` says that what stands here is a member of the set itself. None when there is nothing to own.
+    """
+    made: dict[str, Any] = {}
+    if isinstance(value, dict) and value and not is_atomic(schema):
+        known = schema.type.fields if schema and schema.shape == "struct" and schema.type else {}
+        member = member or not known
+        for key in sorted(value):
+            found = owned_whole(value[key], child_schema(schema, key), key not in known)
+            if found is not None:
+                made["f:" + key] = found
+    elif isinstance(value, list) and schema and schema.list_type in ("set", "map"):
+        items = dict(list_elements(value, schema, ()))
+        for element in sorted(items):
+            made[element] = owned_whole(items[element], item_schema(schema), True)
+    else:
+        return made
+    if not made:
+        return made if member else None
+    return {".": {}, **made} if member else made
+
+
 def from_fields_v1(fields: dict[str, Any], path: Path = ()) -> Iterator[Path]:
     """The members of a set in fieldsV1."""
     for element, below in fields.items():

@@ -3,10 +3,16 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from wherry.api.core_v1 import Pod, Service
+from wherry.api.schema import schema_of
+from wherry.meta import wire
 from wherry.meta.apply import Manager, apply, track
 from wherry.meta.errors import StatusError
 from wherry.meta.schema import FieldSchema, TypeSchema
+from wherry.testing import builders
 
 SCALAR = FieldSchema("scalar")
 PORT = TypeSchema("Port", {"containerPort": SCALAR, "protocol": SCALAR, "name": SCALAR})
@@ -263,3 +269,22 @@ def _conflict_untyped(live: dict[str, Any], applied: dict[str, Any]) -> StatusEr
     with pytest.raises(StatusError) as error:
         apply(live, applied, None, BOB, T3)
     return error.value
+
+
+FREE = st.recursive(
+    st.none() | st.integers() | st.sampled_from(["x", "y"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner),
+    max_leaves=12,
+)
+BUILT = [builders.pod("a"), builders.node("n"), builders.deployment("d"), builders.service("s"), builders.config_map()]
+CREATED = st.sampled_from([wire.to_builtins(made) for made in BUILT]) | st.fixed_dictionaries(
+    {"metadata": st.fixed_dictionaries({"name": st.just("n")}, optional={"labels": FREE, "uid": st.just("u")})},
+    optional={"spec": FREE, "status": FREE},
+)
+
+
+@given(CREATED, st.sampled_from([None, schema_of(Pod), schema_of(Service)]), st.sampled_from([(), (("f:status",),)]))
+def test_a_creator_owns_what_a_comparison_with_nothing_says(created: Any, schema: Any, reset: Any) -> None:
+    manager = Manager("m", "Update", "v1")
+    quick = track(None, created, schema, manager, T3, reset)
+    assert wire.encode(quick) == wire.encode(track({}, created, schema, manager, T3, reset))
