@@ -44,14 +44,14 @@ def decode(kind: type[T], data: bytes | bytearray | memoryview) -> T:
     """JSON bytes to `kind`. Raises msgspec.ValidationError (wrong type, with a path) or msgspec.DecodeError."""
     try:
         return _decoder(kind).decode(data)
-    except msgspec.ValidationError:
-        return convert(msgspec.json.decode(data), kind)
+    except msgspec.ValidationError:  # perhaps only for nulls, which clients send for "not set"
+        return _decoder(kind).decode(_ENCODER.encode(drop_nulls(msgspec.json.decode(data))))
 
 
 def convert(value: Any, kind: type[T]) -> T:
-    """Plain dicts and lists to `kind`, nulls dropped. Raises msgspec.ValidationError."""
+    """Plain dicts and lists to `kind`, nulls meaning "not set". Raises msgspec.ValidationError."""
     # Through bytes: as fast as msgspec.convert, and fields kept as raw JSON (managedFields) come through.
-    return _decoder(kind).decode(_ENCODER.encode(drop_nulls(value)))
+    return decode(kind, _ENCODER.encode(value))
 
 
 def encode(value: Any) -> bytes:

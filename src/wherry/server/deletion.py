@@ -17,7 +17,7 @@ from wherry.meta.time import format_time, parse_time
 from wherry.server.registry import Served
 from wherry.server.strategies.strategy import Strategy
 from wherry.server.watchcache import Entry
-from wherry.server.writer import CONFLICT_ATTEMPTS, Write, Writer, missing
+from wherry.server.writer import WRITE_ATTEMPTS, Write, Writer, missing
 
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 Step = Literal["remove", "mark", "wait"]
@@ -41,7 +41,7 @@ class Deleter:
     async def delete(self, served: Served, options: DeleteOptions, write: Write) -> Deleted:
         """Delete the object that `write` names. Raises StatusError, 404 included."""
         writer = self._writer
-        for _ in range(CONFLICT_ATTEMPTS):
+        for _ in range(WRITE_ATTEMPTS):
             entry = served.cache.get(write.namespace, write.name)
             if entry is None:
                 raise missing(served, write.name)

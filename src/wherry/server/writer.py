@@ -38,9 +38,9 @@ from wherry.store.protocol import Store, SwapResult
 GENERATED_SUFFIX_LENGTH = 5
 GENERATED_BASE_MAX = 63 - GENERATED_SUFFIX_LENGTH
 GENERATE_ATTEMPTS = 8
-CONFLICT_ATTEMPTS = 5
-"""How often a change that names no resourceVersion is tried against newer and newer objects."""
-UNCONDITIONAL_ATTEMPTS = 50
+WRITE_ATTEMPTS = 200
+"""How often a change is tried against newer and newer objects. Only a change that names a resourceVersion may conflict:
+kube-apiserver tries others until its time is over, and of many writers of one object one gets through each time."""
 
 Concerned = dict[tuple[Operation, str, str], list[AdmissionPlugin]]
 """Plugins by operation, group and plural."""
@@ -170,11 +170,9 @@ class Writer:
 
     # Update
 
-    async def update(
-        self, served: Served, change: Change, write: Write, *, attempts: int = CONFLICT_ATTEMPTS
-    ) -> Written:
+    async def update(self, served: Served, change: Change, write: Write) -> Written:
         """Change the object that `write` names, again if it changed meanwhile. Raises StatusError, 404 included."""
-        for _ in range(attempts):
+        for _ in range(WRITE_ATTEMPTS):
             entry = served.cache.get(write.namespace, write.name)
             if entry is None:
                 raise not_found(served.resource.group_resource, write.name)

@@ -12,7 +12,6 @@ from wherry.server.handlers.writes import Means, check_name, check_namespace
 from wherry.server.http import Request, Response
 from wherry.server.registry import Served
 from wherry.server.watchcache import Entry
-from wherry.server.writer import UNCONDITIONAL_ATTEMPTS
 
 
 async def update(means: Means, served: Served, request: Request) -> Response:
@@ -30,7 +29,7 @@ async def update(means: Means, served: Served, request: Request) -> Response:
         return codec.copy(stored)
 
     try:
-        written = await means.writer.update(served, replaced, write, attempts=UNCONDITIONAL_ATTEMPTS)
+        written = await means.writer.update(served, replaced, write)
     except StatusError as error:
         if error.code != 404 or not served.strategy.allow_create_on_update or write.subresource:
             raise
