@@ -11,10 +11,9 @@ LABELS = {"gc": "yes"}
 
 async def controller(cluster: World, name: str, replicas: int = 5) -> Json:
     """A ReplicationController whose pods are there."""
-    template = {key: value for key, value in pod("", LABELS).items() if key == "spec"} | {
-        "metadata": {"labels": LABELS}
-    }
-    spec = {"replicas": replicas, "selector": LABELS, "template": template}
+    chosen = {"rc": name}
+    template = {"metadata": {"labels": chosen}, "spec": pod("")["spec"]}
+    spec = {"replicas": replicas, "selector": chosen, "template": template}
     path = cluster.core("replicationcontrollers")
     await cluster.create(path, {"metadata": {"name": name}, "spec": spec})
     return await cluster.until_object(f"{path}/{name}", lambda it: it["status"].get("readyReplicas", 0) == replicas)

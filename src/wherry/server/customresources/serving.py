@@ -272,5 +272,5 @@ def resource_of(definition: CustomResourceDefinition, version: Version) -> Resou
         short_names=tuple(names.shortNames),
         categories=tuple(names.categories),
         subresources=tuple(subresources),
-        selectable_fields=tuple(version.selectable),
+        selectable_fields=version.indexed_fields,
     )

@@ -44,7 +44,10 @@ class Version:
         self._scale = subresources.scale if subresources is not None else None
         self.has_scale = self._scale is not None
         self.warning = _deprecation(definition, version)
-        self.selectable = {item.jsonPath.lstrip("."): compile_path(item.jsonPath) for item in version.selectableFields}
+        self.selectable_fields = tuple(item.jsonPath.lstrip(".") for item in version.selectableFields)
+        # An object is indexed once, for all versions.
+        paths = {field.jsonPath for item in definition.spec.versions for field in item.selectableFields}
+        self._indexed = {path.lstrip("."): compile_path(path) for path in sorted(paths)}
         self._prune = pruner(self.schema)
         self._default = defaulter(_without_metadata(self.schema))
         self._check = validator(self.schema)
@@ -88,9 +91,14 @@ class Version:
         return []
 
     def selected(self, content: Json) -> dict[str, str]:
-        """Selectable fields of an object."""
-        found = {name: find(content) for name, find in self.selectable.items()}
+        """The fields of an object that any version selects by."""
+        found = {name: find(content) for name, find in self._indexed.items()}
         return {name: text(values[0]) if values and values[0] is not None else "" for name, values in found.items()}
+
+    @property
+    def indexed_fields(self) -> tuple[str, ...]:
+        """Names of what `selected` gives."""
+        return tuple(self._indexed)
 
     # Asked by handlers
 

@@ -132,8 +132,9 @@ def selection_of(request: Request, served: Served, parameters: ListParameters) -
         text = f"metadata.name={fields.escape(request.info.name)}"
     try:
         by_field = fields.parse(text)
-        plain = served.resource.type is not None and not served.stored.selectable_fields
-        by_field.check_supported(("metadata.name", "metadata.namespace", *served.stored.selectable_fields), plain)
+        offered = served.custom.selectable_fields if served.custom else served.stored.selectable_fields
+        plain = served.custom is None and not offered
+        by_field.check_supported(("metadata.name", "metadata.namespace", *offered), plain)
     except ValueError as error:
         raise bad_request(str(error)) from error
     return Selection(request.info.namespace, by_label, by_field)
