@@ -163,6 +163,8 @@ def _read(path: Path) -> Document:
         return {}
     if not isinstance(document, dict):
         raise KubeconfigError(f"{path}: not a kubeconfig")
+    for plural, singular in _LISTS.items():
+        _entries(document, plural, singular, path)
     return document
 
 
@@ -171,10 +173,13 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def _entries(document: Document, plural: str, singular: str, path: Path) -> dict[str, Document]:
     entries: dict[str, Document] = {}
-    for item in document.get(plural) or []:
+    items = document.get(plural) or []
+    for item in items if isinstance(items, list) else [items]:
         if not isinstance(item, dict) or not isinstance(item.get("name"), str):
             raise KubeconfigError(f"{path}: {plural}: every entry needs a name")
-        entries.setdefault(item["name"], dict(item.get(singular) or {}))
+        if not isinstance(entry := item.get(singular) or {}, dict):
+            raise KubeconfigError(f"{path}: {plural}: {item['name']} is not a mapping")
+        entries.setdefault(item["name"], dict(entry))
     return entries
 
 
@@ -245,15 +250,19 @@ def merge_context(path: Path, name: str, credentials: Credentials, *, make_curre
         _save(path, config)
 
 
-def remove_context(path: Path, name: str) -> bool:
-    """Take `name` out again; if it is current, the context that was current before it returns. False: not there."""
-    if not path.exists():
+def remove_context(path: Path, name: str, server: str) -> bool:
+    """Take `name` out again; if it is current, the context that was current before it returns.
+
+    False: it is not there, or leads to another server by now.
+    """
+    if not os.path.lexists(path):
         return False
     with _locked(path):
         config = _read(path)
         previous = _remembered(config, name)
-        there = any(item.get("name") == name for plural in _LISTS for item in config.get(plural) or [])
-        if not there:
+        there = any(item["name"] == name for plural in _LISTS for item in config.get(plural) or [])
+        cluster = _entries(config, "clusters", "cluster", path).get(name, {})
+        if not there or cluster.get("server", server) != server:
             return False
         for plural in _LISTS:
             config[plural] = [item for item in config.get(plural) or [] if item.get("name") != name]

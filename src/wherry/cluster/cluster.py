@@ -48,8 +48,8 @@ class Cluster:
     readiness: Readiness
     client: Client
     control_plane: ControlPlane
-    _server_url: str
     _pki: Pki
+    _server_url = ""
 
     def __init__(self, options: UpOptions, clock: Clock, entropy: Entropy, tell: Callable[[str], None]) -> None:
         self._options = options
@@ -100,7 +100,7 @@ class Cluster:
         if self._runtime == "containerd":
             await remove_tables(self.directory, self._options.name)
         with contextlib.suppress(kubeconfig.KubeconfigError):  # what cannot be written has not got the context either
-            kubeconfig.remove_context(self._kubeconfig, self.context)
+            kubeconfig.remove_context(self._kubeconfig, self.context, self._server_url)
         addresses.release(self.directory)
         for path in self.directory.iterdir():
             if path.name not in ("lock", "wherry.log"):

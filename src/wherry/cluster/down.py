@@ -6,7 +6,7 @@ Works from outside: ends the process, then takes away containers, network, rules
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from wherry.aio.clock import Clock
@@ -15,6 +15,8 @@ from wherry.cluster import addresses, instance
 from wherry.cluster.containerd import Containerd
 from wherry.cluster.failure import ClusterError
 from wherry.cluster.network import Masquerade, service_table
+from wherry.kubelet.runtimes.protocol import RuntimeFailure
+from wherry.proxy.backend import BackendError
 
 STOP_TIMEOUT_SECONDS = 20.0
 GRACE_SECONDS = 2
@@ -31,26 +33,44 @@ async def bring_down(root: Path, name: str, *, keep_data: bool, clock: Clock, sa
         say(f"stopping {name}")
         await _end(found.pid, found.running, clock)
     with instance.exclusive(directory):
-        await clean_up(directory, found, clock)
-        if not keep_data:
+        left = await _remove_from_machine(directory, found, clock)
+        # Data that is still needed for another try stays.
+        gone = not keep_data and not left
+        left += _remove_context(found)
+        if gone:
             addresses.release(directory)
             shutil.rmtree(directory)
-    say(f"cluster {name} is stopped" + (f"; its data is kept in {directory}" if keep_data else " and removed"))
+    outcome = f"cluster {name} is stopped" + (" and removed" if gone else f"; its data is kept in {directory}")
+    if left:
+        raise ClusterError(f"{outcome}, but {'; '.join(left)}")
+    say(outcome)
 
 
-async def clean_up(directory: Path, found: instance.Instance, clock: Clock) -> None:
-    """Take away what outlives the process: containers, child processes, rules, the context."""
+async def _remove_from_machine(directory: Path, found: instance.Instance, clock: Clock) -> list[str]:
+    """Take away what outlives the process: containers, child processes, rules. What could not be, one line each."""
+    steps: list[Coroutine[None, None, None]] = []
     for node in found.nodes:
         if found.runtime == "containerd":
-            await remove_containers(Containerd(Path(node.directory) / "containerd", clock), clock)
+            steps.append(remove_containers(Containerd(Path(node.directory) / "containerd", clock), clock))
         elif found.runtime == "process":
-            await _remove_processes(Path(node.directory), clock)
+            steps.append(_remove_processes(Path(node.directory), clock))
     if found.runtime == "containerd":
-        await remove_tables(directory, found.name)
+        steps.append(remove_tables(directory, found.name))
+    left = []
+    for step in steps:
+        try:
+            await step
+        except (ClusterError, BackendError, RuntimeFailure, OSError) as error:
+            left.append(f"something is left on this machine ({error}): try wherry down again")
+    return left
+
+
+def _remove_context(found: instance.Instance) -> list[str]:
     try:
-        kubeconfig.remove_context(Path(found.kubeconfig), found.context)
+        kubeconfig.remove_context(Path(found.kubeconfig), found.context, found.server)
     except kubeconfig.KubeconfigError as error:
-        raise ClusterError(str(error)) from error
+        return [f"context {found.context} could not be taken out of its kubeconfig ({error})"]
+    return []
 
 
 async def remove_tables(directory: Path, name: str) -> None:

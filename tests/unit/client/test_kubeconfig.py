@@ -106,19 +106,19 @@ def test_merging_keeps_what_is_not_ours_and_removing_restores_it(tmp_path: Path)
     merge_context(path, "wherry-dev", OURS)
     merge_context(path, "wherry-dev", OURS)  # started again
     assert [item["name"] for item in yaml.safe_load(path.read_text())["contexts"]] == ["work", "wherry-dev"]
-    assert remove_context(path, "wherry-dev")
+    assert remove_context(path, "wherry-dev", OURS.server)
     assert yaml.safe_load(path.read_text()) == before
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert not remove_context(path, "wherry-dev")
+    assert not remove_context(path, "wherry-dev", OURS.server)
 
 
 def test_removing_leaves_a_context_that_the_user_made_current_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "config"
     merge_context(path, "wherry-one", OURS)
     merge_context(path, "wherry-two", OURS)
-    remove_context(path, "wherry-one")
+    remove_context(path, "wherry-one", OURS.server)
     assert load(path, {}).current_context == "wherry-two"
-    remove_context(path, "wherry-two")
+    remove_context(path, "wherry-two", OURS.server)
     assert load(path, {}).current_context == "", "what was current before is gone too"
 
 

@@ -77,7 +77,7 @@ def test_clusters_that_start_at_once_never_share(tmp_path: Path) -> None:
     directories = [made(tmp_path / str(number)) for number in range(8)]
     numbers: list[int] = []
     threads = [
-        threading.Thread(target=lambda d=one: numbers.append(addresses.claim(d, loopback=False).number))  # type: ignore[misc]
+        threading.Thread(target=lambda d=one: numbers.append(addresses.claim(d, loopback=False).number))
         for one in directories
     ]
     for thread in threads:
