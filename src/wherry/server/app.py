@@ -25,6 +25,7 @@ from wherry.server.customresources.serving import CustomResources
 from wherry.server.deletion import Deleter
 from wherry.server.dispatch import Dispatcher
 from wherry.server.edges import Edges, Surroundings
+from wherry.server.filters.content import ContentFilter
 from wherry.server.handlers.writes import Means
 from wherry.server.http import Request, Response, UserInfo
 from wherry.server.metrics import Gauge
@@ -59,6 +60,7 @@ class Server:
             self.caches, clock, entropy, self.registry.resources, self.custom.openapi_schema, gauges=self._gauges
         )
         self.edges = Edges(self.options.edges, around)
+        self.content = ContentFilter(self.registry.find)
         self.registry.on_change(self.edges.resources_changed)
         self.dispatch = Dispatcher(self.registry, self.means)
         self.dispatch.add_routes(self.edges.routes())
@@ -89,21 +91,30 @@ class Server:
     async def handle(self, request: Request) -> Response:
         """Answer any request; raises nothing but cancellation."""
         begin = self.clock.monotonic()
+        chosen = ""
         try:
             info = request.info = request_info(request)
+            chosen = self.content.choose(request)
             edges = self.edges
             edges.authentication.apply(request)
             edges.impersonation.apply(request)
             edges.authorization.check(request)
-            edges.protobuf.apply(request)
+            self.content.read(request)
             response = await self.dispatch(request)
+            if chosen:
+                response = await self.content.write(request, response, chosen)
         except StatusError as error:
-            response, info = status_response(request, error), request.info
+            response, info = await self._refusal(request, error, chosen), request.info
         except Exception as error:  # noqa: BLE001 - one broken request must not take the server with it
             _log.exception("%s %s failed", request.method, request.path)
-            response, info = status_response(request, internal_error(f"{type(error).__name__}: {error}")), request.info
+            fault = internal_error(f"{type(error).__name__}: {error}")
+            response, info = await self._refusal(request, fault, chosen), request.info
         self.edges.metrics.observe(info, response.status, self.clock.monotonic() - begin)
         return response
+
+    async def _refusal(self, request: Request, error: StatusError, chosen: str) -> Response:
+        response = status_response(request, error)
+        return await self.content.write(request, response, chosen) if chosen else response
 
     def transport(self, user: UserInfo) -> InProcessTransport:
         """A client transport into this server, as `user`, without sockets."""

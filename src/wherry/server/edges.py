@@ -23,7 +23,6 @@ from wherry.server.discovery import Discovery
 from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.filters.authorization import AuthorizationFilter
 from wherry.server.filters.impersonation import ImpersonationFilter
-from wherry.server.filters.protobuf import ProtobufFilter
 from wherry.server.handlers.proxying import Proxies
 from wherry.server.handlers.reviews import Reviews
 from wherry.server.handlers.status_endpoints import Check, StatusEndpoints
@@ -103,7 +102,6 @@ class Edges:
             ],
             anonymous=options.anonymous,
         )
-        self.protobuf = ProtobufFilter()
         self.impersonation = ImpersonationFilter(self.authorizer)
         self.authorization = AuthorizationFilter(self.authorizer)
         self.escalation = EscalationCheck(self.authorizer, self.rbac.index)

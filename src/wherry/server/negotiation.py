@@ -1,7 +1,7 @@
 """Formats: what the client accepts (JSON, YAML, Table, PartialObjectMetadata) and what it sends (JSON, YAML).
 
-The common case, JSON as stored, costs one cached look-up and no copy. Protobuf and CBOR are not spoken; clients that
-prefer them name JSON as well.
+The common case, JSON as stored, costs one cached look-up and no copy. Protobuf and CBOR are translated at the door
+(filters/content.py), so that nothing here knows of them.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from wherry.server.json_faults import summary, syntax_fault
 JSON, YAML = "application/json", "application/yaml"
 ACCEPTED = (JSON, YAML)
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-"""Read (filters/protobuf.py), not written."""
+"""Kubernetes' own, for built-in kinds; filters/content.py."""
 BODY_BYTES_MAX = 3 * 1024 * 1024
 PATCH_TYPES = {
     "application/json-patch+json": "json",
@@ -58,18 +58,36 @@ def negotiate(accept: str, shapes: bool = True) -> Accepted:
     """The best of an Accept header, in its order. Raises 406 when nothing in it can be given."""
     if not accept or accept == JSON:
         return Accepted()
+    for kind, parameters in clauses(accept):
+        shape = shape_of(parameters)
+        if kind in (JSON, YAML, "*/*", "application/*") and shape is not None and (shapes or not shape):
+            return Accepted(shape, parameters.get("v", "v1"), kind == YAML)
+    raise not_acceptable([JSON, YAML, PROTOBUF])
+
+
+@lru_cache(maxsize=1024)
+def clauses(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """The media types of an Accept header with their parameters, the most wanted first."""
+    found = []
     for clause in accept.split(","):
         kind, *parameters = (part.strip() for part in clause.split(";"))
-        given = dict(item.partition("=")[::2] for item in parameters)
-        if kind not in (JSON, YAML, "*/*", "application/*"):
-            continue
-        shape = given.get("as", "")
-        if shape and (not shapes or given.get("g") != "meta.k8s.io" or given.get("v") not in ("v1", "v1beta1")):
-            continue
-        if shape not in ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
-            continue
-        return Accepted(shape, given.get("v", "v1"), kind == YAML)
-    raise not_acceptable([JSON, YAML])
+        found.append((kind, dict(item.partition("=")[::2] for item in parameters)))
+    return sorted(found, key=lambda clause: -_weight(clause[1].get("q", "1")))
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 1.0
+
+
+def shape_of(parameters: dict[str, str]) -> str | None:
+    """The shape that a media type's parameters ask for, "" for none, None for one that is not known."""
+    shape = parameters.get("as", "")
+    if shape and (parameters.get("g") != "meta.k8s.io" or parameters.get("v") not in ("v1", "v1beta1")):
+        return None
+    return shape if shape in ("", "Table", "PartialObjectMetadata", "PartialObjectMetadataList") else None
 
 
 def accepted(request: Request) -> Accepted:

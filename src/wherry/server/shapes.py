@@ -67,18 +67,18 @@ class Shapes:
             raise not_acceptable([JSON, YAML])
         if wanted.shape:
             items = [partial(entry, wanted.version) for entry in entries]
-            kind, version = "PartialObjectMetadataList", f"meta.k8s.io/{wanted.version}"
+            kind, version, cut = "PartialObjectMetadataList", f"meta.k8s.io/{wanted.version}", 1
         else:
-            items = (
-                [entry.data for entry in entries] if served.convert is None else [served.present(e) for e in entries]
-            )
+            cut = _items_begin(served)
+            items = [e.data for e in entries] if served.convert is None else [served.present(e) for e in entries]
             kind, version = served.resource.list_kind, served.resource.api_version
-        head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
+        head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[%b' % (
             kind.encode(),
             version.encode(),
             orjson.dumps(meta),
+            b"{" if items else b"",
         )
-        body = b"".join((head, b",".join(items), b"]}"))
+        body = b"".join((head, b",{".join([item[cut:] for item in items]), b"]}"))
         if wanted.plain and not request.first("pretty"):
             return Response(200, body)
         return reply(request, body)
@@ -139,6 +139,11 @@ class Shapes:
         ]
         decode = served.stored_codec.decode
         return shown, lambda entry: printers.row(served.stored, decode(entry.data), self._clock)
+
+
+def _items_begin(served: Served) -> int:
+    """Where an item goes on after its brace: items of built-in lists are written without apiVersion and kind."""
+    return 1 if served.custom is not None else len(served.codec.prefix) - len(b'"metadata":{')
 
 
 def partial(entry: Entry, version: str) -> bytes:

@@ -1,1 +1,1 @@
-"""Reading Kubernetes' protobuf, in which Go clients send the built-in kinds; they are answered in JSON."""
+"""Kubernetes' protobuf, in which Go clients send and read the built-in kinds. Read messages.py first."""

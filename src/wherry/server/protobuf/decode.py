@@ -2,91 +2,56 @@
 
 The body is an envelope (magic bytes, then apiVersion, kind and the message). Messages are read with the field numbers
 of numbers.py and the types of the Structs; whatever is not known is skipped, as protobuf wants. Zeros that Go's JSON
-would have left out are left out. Everything behind filters/protobuf.py sees JSON only.
+would have left out are left out. Everything behind filters/content.py sees JSON only.
 """
 
 import base64
 import struct
-import types
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import msgspec
 import orjson
 
-from wherry.api.meta_v1 import DeleteOptions
-from wherry.api.registry import kind_type
 from wherry.meta.quantity import Quantity
 from wherry.meta.time import format_micro_time, format_time
-from wherry.server.protobuf.numbers import MESSAGES
+from wherry.server.protobuf.messages import (
+    INT_OR_STRING,
+    MAGIC,
+    annotations,
+    message_type,
+    module_of,
+    required,
+    struct_of,
+    tables,
+)
 
-_MAGIC = b"k8s\x00"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-Table = dict[int, tuple[str, str]]
-"""By field number: JSON name (or ">Message") and mark."""
 Value = int | bytes
 
 
 def to_json(body: bytes) -> bytes:
     """An enveloped message as JSON. Raises ValueError for what is none, or is of no known kind."""
-    if not body.startswith(_MAGIC):
+    if not body.startswith(MAGIC):
         raise ValueError("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
-    envelope = _by_number(body[len(_MAGIC) :])
+    envelope = _by_number(body[len(MAGIC) :])
     names = _by_number(_last_bytes(envelope, 1))
     api_version, name = _last_bytes(names, 1).decode(), _last_bytes(names, 2).decode()
-    kind = DeleteOptions if name == "DeleteOptions" else kind_type(api_version, name)
+    kind = message_type(api_version, name)
     if kind is None:
         raise ValueError(f'no kind "{name}" is registered for version "{api_version}"')
-    content = _message(_module(kind), kind.__name__, _annotations(kind), _last_bytes(envelope, 2))
+    content = _message(module_of(kind), kind.__name__, annotations(kind), _last_bytes(envelope, 2))
     return orjson.dumps({"apiVersion": api_version, "kind": name} | content)
 
 
 # Messages ------------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _tables() -> dict[str, Table]:
-    tables: dict[str, Table] = {}
-    table: Table = {}
-    number = 0
-    for line in MESSAGES.strip().splitlines():
-        words = line.split()
-        if not line.startswith(" "):
-            table = tables[words.pop(0)] = {}
-            number = 1
-        for word in words:
-            if word.isdigit():
-                number = int(word)
-                continue
-            name, _, mark = word.partition("~")
-            table[number] = (name.rstrip("*"), mark or name[len(name.rstrip("*")) :])
-            number += 1
-    return tables
-
-
-@cache
-def _annotations(kind: type) -> dict[str, Any]:
-    return {field.encode_name: _required(field.type) for field in msgspec.structs.fields(kind)}
-
-
-def _required(annotation: Any) -> Any:
-    """The annotation without None."""
-    if get_origin(annotation) not in (Union, types.UnionType):
-        return annotation
-    members = [member for member in get_args(annotation) if member is not type(None)]
-    return members[0] if len(members) == 1 else frozenset(members)
-
-
-def _module(kind: type) -> str:
-    return kind.__module__.rpartition(".")[2]
-
-
 def _message(module: str, name: str, annotations: dict[str, Any], data: bytes) -> dict[str, Any]:
-    table = _tables().get(f"{module}.{name}", {})
+    table = tables().get(f"{module}.{name}", {})
     made: dict[str, Any] = {}
     for number, value in _fields(data):
         field, mark = table.get(number, ("", ""))
@@ -99,13 +64,13 @@ def _message(module: str, name: str, annotations: dict[str, Any], data: bytes) -
 
 def _put(made: dict[str, Any], field: str, annotation: Any, mark: str, value: Value) -> None:
     origin = get_origin(annotation)
-    if origin is list:
-        item = _required(get_args(annotation)[0])
+    if origin is list and mark != "w":
+        item = required(get_args(annotation)[0])
         made.setdefault(field, []).extend(_items(item, mark, value))
     elif origin is dict and mark != "j":
         entry = _by_number(_bytes(value))
         key = _last_bytes(entry, 1).decode()
-        kind = _required(get_args(annotation)[1])
+        kind = required(get_args(annotation)[1])
         made.setdefault(field, {})[key] = _value(kind, mark, entry[2][-1] if 2 in entry else b"")
     else:
         found = _value(annotation, mark, value)
@@ -126,6 +91,8 @@ def _items(kind: Any, mark: str, value: Value) -> list[Any]:
 def _value(kind: Any, mark: str, value: Value) -> Any:
     if mark in _MARKED:
         return _MARKED[mark](_bytes(value))
+    if mark == "o":
+        return _schema_or(kind, _bytes(value))
     if isinstance(value, int):
         return bool(value) if kind is bool else _signed(value)
     if kind is str:
@@ -134,13 +101,13 @@ def _value(kind: Any, mark: str, value: Value) -> Any:
         return struct.unpack("<d", value)[0]
     if kind is Quantity:
         return _last_bytes(_by_number(value), 1).decode() or "0"
-    if kind == frozenset({int, str}):
+    if kind == INT_OR_STRING:
         return _int_or_string(value)
     if get_origin(kind) is list:  # the values of a map, wrapped: ExtraValue
         item = get_args(kind)[0]
         return [_value(item, "", found) for found in _by_number(value).get(1, [])]
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return _message(_module(kind), kind.__name__, _annotations(kind), value)
+        return _message(module_of(kind), kind.__name__, annotations(kind), value)
     return _json(value)
 
 
@@ -150,6 +117,18 @@ def _int_or_string(data: bytes) -> int | str:
         return _last_bytes(fields, 3).decode()
     number = fields.get(2, [0])[-1]
     return _signed(number) if isinstance(number, int) else 0
+
+
+def _schema_or(union: Any, data: bytes) -> Any:
+    """JSONSchemaPropsOrBool, -OrArray or -OrStringArray: what is not one schema is a bool or a list."""
+    fields, schema = _by_number(data), struct_of(union)
+    number = 2 if bool in union else 1
+    if number in fields:
+        return _value(schema, "", fields[number][-1])
+    if bool in union:
+        return bool(fields.get(1, [0])[-1])
+    text = any(get_args(member) == (str,) for member in union)
+    return [_value(str if text else schema, "", item) for item in fields.get(2, [])]
 
 
 def _json(data: bytes) -> Any:
@@ -175,16 +154,15 @@ def _micro_time(data: bytes) -> str | None:
     return format_micro_time(when) if when else None
 
 
-def _duration(data: bytes) -> str:
-    nanoseconds = _by_number(data).get(1, [0])[-1]
-    return f"{_signed(nanoseconds) / 1e9:g}s" if isinstance(nanoseconds, int) else "0s"
+def _wrapped(data: bytes) -> list[str]:
+    return [_bytes(item).decode() for item in _by_number(data).get(1, [])]
 
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-_MARKED = {"t": _time, "u": _micro_time, "b": _base64, "j": _json, "d": _duration}
+_MARKED = {"t": _time, "u": _micro_time, "b": _base64, "j": _json, "w": _wrapped}
 
 # The wire format -----------------------------------------------------------------------------------------------------
 

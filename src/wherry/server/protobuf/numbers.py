@@ -2,9 +2,11 @@
 
 A line is a type (module and name in wherry.api) and its JSON field names in order of their numbers; a number before a
 name says where counting goes on. Marks: `*` a zero counts (a Go pointer), `~t` a Time, `~u` a MicroTime, `~b` bytes,
-`~j` JSON in a wrapper, `~d` a duration; `>Name` is another message whose fields JSON shows as if they were here.
+`~j` JSON in a wrapper, `~w` a list in a wrapper, `~o` a JSONSchemaProps or what JSON has in place of
+one; `>Name` is another message whose fields JSON shows as if they were here.
 
-Source of the numbers: Kubernetes 1.36's API types. decode.py reads this.
+Source of the numbers: Kubernetes 1.36's API types. machinery_numbers.py goes on with metadata and the kinds that
+define kinds; messages.py reads both.
 """
 
 MESSAGES = """
@@ -543,15 +545,4 @@ storage_v1.CSINodeDriver name nodeID topologyKeys allocatable
 storage_v1.VolumeNodeResources count*
 storage_v1.CSIStorageCapacity metadata nodeTopology storageClassName capacity maximumVolumeSize
 storage_v1.VolumeAttributesClass metadata driverName parameters
-object.ObjectMeta name generateName namespace selfLink uid resourceVersion generation creationTimestamp~t
-  deletionTimestamp~t deletionGracePeriodSeconds* labels annotations ownerReferences finalizers 17 managedFields
-object.OwnerReference kind 3 name uid apiVersion controller* blockOwnerDeletion*
-meta_v1.DeleteOptions gracePeriodSeconds* preconditions orphanDependents* propagationPolicy* dryRun
-  ignoreStoreReadErrorWithClusterBreakingPotential*
-meta_v1.Preconditions uid* resourceVersion*
-meta_v1.LabelSelector matchLabels matchExpressions
-meta_v1.LabelSelectorRequirement key operator values
-meta_v1.FieldSelectorRequirement key operator values
-object.ManagedFieldsEntry manager operation apiVersion time~t 6 fieldsType fieldsV1~j subresource
-meta_v1.Condition type status observedGeneration lastTransitionTime~t reason message
 """

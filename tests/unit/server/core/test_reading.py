@@ -225,4 +225,4 @@ async def test_events_are_one_object_in_two_groups(api: Api) -> None:
     found = await api.ok("GET", "/apis/events.k8s.io/v1/namespaces/default/events/e")
     assert found["note"] == "hello" and found["regarding"]["name"] == "p"
     listed = await api.ok("GET", "/apis/events.k8s.io/v1/events")
-    assert listed["items"][0]["apiVersion"] == "events.k8s.io/v1"
+    assert listed["apiVersion"] == "events.k8s.io/v1" and listed["items"][0]["note"] == "hello"

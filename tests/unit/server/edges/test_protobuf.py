@@ -7,10 +7,7 @@ import pytest
 
 from wherry.api import core_v1 as core
 from wherry.api.apps_v1 import Deployment
-from wherry.meta.errors import StatusError
 from wherry.meta.wire import decode
-from wherry.server.filters.protobuf import ProtobufFilter
-from wherry.server.http import Request
 from wherry.server.protobuf.decode import to_json
 
 # What kubectl 1.32 sends for: create deployment web --image=nginx --replicas=2 --port=80
@@ -113,13 +110,3 @@ def test_inlined_messages_bytes_times_quantities_and_pointers() -> None:
 def test_what_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         to_json(body)
-
-
-def test_behind_the_filter_all_is_json() -> None:
-    headers = {"content-type": "application/vnd.kubernetes.protobuf"}
-    request = Request("POST", "/", headers=headers, body=base64.b64decode(DEPLOYMENT))
-    ProtobufFilter().apply(request)
-    assert request.headers["content-type"] == "application/json" and json.loads(request.body)["kind"] == "Deployment"
-    with pytest.raises(StatusError) as caught:
-        ProtobufFilter().apply(Request("POST", "/", headers=headers, body=b"{}"))
-    assert caught.value.code == 400
