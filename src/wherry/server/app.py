@@ -18,6 +18,7 @@ from wherry.api import rbac_v1 as rbac
 from wherry.client.client import Client
 from wherry.meta.errors import StatusError, internal_error
 from wherry.server.admission.chain import built_in_plugins
+from wherry.server.admission.configured import ConfiguredAdmission
 from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.bootstrap import bootstrap
 from wherry.server.caches import Caches
@@ -66,10 +67,14 @@ class Server:
         self.dispatch.add_routes(self.edges.routes())
         self.dispatch.add_creates(self.edges.create_handlers())
         self.dispatch.add_subresources(self.edges.subresource_handlers())
+        self.admission = ConfiguredAdmission(
+            self.options.admission, self.caches, self.registry, self.edges.callouts, self.writer.plugins_changed
+        )
         self.writer.use_plugins(self._plugins())
 
     def _plugins(self) -> list[AdmissionPlugin]:
-        return [*built_in_plugins(self.caches, self.loopback_client, self.clock), self.edges.escalation]
+        chain = built_in_plugins(self.caches, self.loopback_client, self.clock, self.admission.plugins)
+        return [*chain, self.edges.escalation]
 
     async def start(self) -> None:
         """Load the store, make sure that what every cluster has is there. Raises StatusError, StoreError."""
@@ -78,6 +83,7 @@ class Server:
         self.caches.on_change(rbac.Role, self.edges.rbac.role_changed)
         self.caches.on_change(rbac.ClusterRoleBinding, self.edges.rbac.binding_changed)
         self.caches.on_change(rbac.RoleBinding, self.edges.rbac.binding_changed)
+        self.admission.follow()
         await self.custom.start()
         if self.options.bootstrap:
             await bootstrap(self.loopback_client(), self.caches, self.options.advertised)

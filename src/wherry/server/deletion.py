@@ -47,8 +47,8 @@ class Deleter:
                 raise missing(served, write.name)
             obj = served.stored_codec.decode(entry.data)
             check_preconditions(served, obj, options)
-            attributes = await writer.admit("DELETE", served, write, write.name, None, obj)
-            await writer.validate(attributes)
+            if not write.admitted:
+                await writer.validate(await writer.admit("DELETE", served, write, write.name, None, obj))
             step = plan_deletion(obj, options, served.strategy, writer.clock.now())
             done = await self._perform(step, served, entry, obj, write)
             if done is not None:

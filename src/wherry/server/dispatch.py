@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from wherry.meta.errors import bad_request, generic
-from wherry.server.handlers import pods, scale
+from wherry.server.handlers import pods, scale, streaming
 from wherry.server.handlers.bodies import read_object, write_options
 from wherry.server.handlers.create import create
 from wherry.server.handlers.delete import delete, delete_collection
@@ -148,7 +148,11 @@ class Dispatcher:
     async def _admit_connection(self, served: Served, request: Request) -> None:
         writer = self._means.writer
         write = self._means.write(request, write_options(request))
-        attributes = await writer.admit("CONNECT", served, write, request.info.name, None, None)
+        write.options = {}
+        kind = next(it.kind for it in served.resource.subresources if it.name == request.info.subresource)
+        options = streaming.options_of(request, kind)
+        about = ("", "v1", kind)
+        attributes = await writer.admit("CONNECT", served, write, request.info.name, options, None, about)
         await writer.validate(attributes)
 
 

@@ -1,7 +1,10 @@
 """Settings of the API server: each with its unit, default and reason."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from wherry.server.admission.configured import AdmissionFunction
+from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import EdgeOptions
 
@@ -22,5 +25,7 @@ class ServerOptions:
     """Track who set which field on every write; server-side apply needs it."""
     bootstrap: bool = True
     """Make sure at start that system namespaces, roles, priority classes and the kubernetes Service are there."""
+    admission: Sequence[AdmissionPlugin | AdmissionFunction] = ()
+    """Plugins and functions that may change or refuse writes; see admission/configured.py."""
     advertised: Advertised = field(default_factory=lambda: Advertised("10.96.0.1", "127.0.0.1", DEFAULT_PORT))
     """How clients inside the cluster reach this server; the address is the first of `service_cidr`."""

@@ -45,6 +45,8 @@ kube-apiserver tries others until its time is over, and of many writers of one o
 Concerned = dict[tuple[Operation, str, str], list[AdmissionPlugin]]
 """Plugins by operation, group and plural."""
 
+Kind = tuple[str, str, str] | None
+
 Change = Callable[[Any, Entry], Any]
 """Makes the new object (stored version) from a decoded copy of the current one and its entry."""
 
@@ -58,6 +60,8 @@ class Write:
     name: str = ""
     subresource: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    admitted: bool = False
+    """Admission has seen this write already, as what came through a subresource (a Binding, an Eviction)."""
     operation: str = "Update"
     """Apply or Update, for managedFields."""
 
@@ -87,6 +91,10 @@ class Writer:
     def use_plugins(self, plugins: Sequence[AdmissionPlugin]) -> None:
         """The admission chain, in order."""
         self._plugins = tuple(plugins)
+        self.plugins_changed()
+
+    def plugins_changed(self) -> None:
+        """What plugins are concerned with has changed."""
         self._mutating.clear()
         self._validating.clear()
 
@@ -96,12 +104,10 @@ class Writer:
         key = (attributes.operation, resource.group, resource.plural)
         found = table.get(key)
         if found is None:
-            kind = key[1:]
             found = table[key] = [
                 plugin
                 for plugin in self._plugins
-                if plugin.handles(attributes.operation)
-                and (plugin.kinds is None or kind in plugin.kinds)
+                if plugin.concerns(attributes.operation, resource)
                 and getattr(type(plugin), method) is not getattr(AdmissionPlugin, method)
             ]
         return found
@@ -186,8 +192,10 @@ class Writer:
     async def _update_once(self, served: Served, entry: Entry, old: Any, new: Any, write: Write) -> Written | None:
         strategy, ctx = served.strategy, write.ctx
         self._carry_over(served, new, old, entry, write)
-        attributes = await self.admit("UPDATE", served, write, write.name, new, old)
-        new = attributes.object
+        attributes = None
+        if not write.admitted:
+            attributes = await self.admit("UPDATE", served, write, write.name, new, old)
+            new = attributes.object
         undo = nothing
         if write.subresource == "status":
             strategy.prepare_for_status_update(new, old, ctx)
@@ -201,7 +209,8 @@ class Writer:
             elif write.subresource not in ("binding", "finalize"):
                 check(served, write.name, strategy.validate_update(new, old))
                 ctx.warnings += strategy.warnings(new)
-            await self.validate(attributes)
+            if attributes is not None:
+                await self.validate(attributes)
             self.ownership.updated(served, new, old, entry, write)
             data = served.stored_codec.encode(new)
             if served.stored_codec.same(entry.data, entry.revision, data):
@@ -296,12 +305,13 @@ class Writer:
     # Admission
 
     async def admit(
-        self, operation: Operation, served: Served, write: Write, name: str, obj: Any, old: Any
+        self, operation: Operation, served: Served, write: Write, name: str, obj: Any, old: Any, kind: Kind = None
     ) -> Attributes:
-        """Ask the mutating plugins; their answer is in the attributes' object."""
+        """Ask the mutating plugins; their answer is in the attributes' object. `kind`: see Attributes."""
         attributes = Attributes(
             operation=operation,
             resource=served.stored,
+            requested=served.resource,
             subresource=write.subresource,
             namespace=write.namespace,
             name=name,
@@ -312,9 +322,15 @@ class Writer:
             options=write.options,
             ctx=write.ctx,
             warnings=write.ctx.warnings,
+            kind=kind,
         )
-        for plugin in self._concerned(self._mutating, attributes, "admit"):
+        plugins = self._concerned(self._mutating, attributes, "admit")
+        for plugin in plugins:
             await plugin.admit(attributes)
+        if attributes.again:
+            attributes.round = 1
+            for plugin in plugins:
+                await plugin.admit(attributes)
         return attributes
 
     async def validate(self, attributes: Attributes) -> None:

@@ -1,10 +1,10 @@
 """The built-in plugins in kube-apiserver's order, and the loop that asks them.
 
-Webhooks and policies come between the mutating part and ResourceQuota; the composition root (server/app.py) puts them
-there by name.
+Webhooks, policies and whatever else the composition root (server/app.py) brings come before ResourceQuota, which must
+count what is really written.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from wherry.aio.clock import Clock
 from wherry.client.client import Client
@@ -30,7 +30,9 @@ from wherry.server.admission.storage import (
 from wherry.server.strategies.strategy import Caches
 
 
-def built_in_plugins(caches: Caches, client: Callable[[], Client], clock: Clock) -> list[AdmissionPlugin]:
+def built_in_plugins(
+    caches: Caches, client: Callable[[], Client], clock: Clock, configured: Iterable[AdmissionPlugin] = ()
+) -> list[AdmissionPlugin]:
     """All of them. `client` is the server's own road to itself, for plugins that write (quota)."""
     return [
         NamespaceLifecycle(caches),
@@ -46,5 +48,6 @@ def built_in_plugins(caches: Caches, client: Callable[[], Client], clock: Clock)
         RuntimeClass(caches),
         DefaultIngressClass(caches),
         PodTopologyLabels(caches),
+        *configured,
         ResourceQuota(caches, client),
     ]

@@ -20,6 +20,9 @@ class Attributes:
 
     operation: Operation
     resource: Resource
+    """The stored version; `object` and `old_object` are of it unless `kind` says otherwise."""
+    requested: Resource
+    """The version that the client speaks."""
     subresource: str
     namespace: str
     name: str
@@ -30,6 +33,13 @@ class Attributes:
     options: dict[str, Any]
     ctx: RequestContext
     warnings: list[str] = field(default_factory=list)
+    kind: tuple[str, str, str] | None = None
+    """Group, version and kind of what passes through a subresource (Binding, options of a connection)."""
+    again: bool = False
+    """Set by a mutating webhook or policy that changed the object: the mutating chain runs once more."""
+    round: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
+    """What plugins keep from the first round to the second, by their names."""
 
 
 class AdmissionPlugin:
@@ -42,6 +52,11 @@ class AdmissionPlugin:
     def handles(self, operation: Operation) -> bool:
         """Whether the plugin wants to see this operation."""
         return True
+
+    def concerns(self, operation: Operation, resource: Resource) -> bool:
+        """Whether the plugin is to be asked about this operation on a stored kind; decided once for each."""
+        kind = resource.group, resource.plural
+        return self.handles(operation) and (self.kinds is None or kind in self.kinds)
 
     async def admit(self, attributes: Attributes) -> None:
         """Change `attributes.object`, or raise StatusError to refuse."""

@@ -21,7 +21,7 @@ from wherry.server.json_faults import type_fault
 from wherry.server.negotiation import body_format, parse, reply
 from wherry.server.registry import Registry, Served
 from wherry.server.watchcache import Entry
-from wherry.server.writer import missing
+from wherry.server.writer import Write, missing
 
 K = TypeVar("K", bound=KubernetesObject)
 _DONE = ("Succeeded", "Failed")
@@ -60,6 +60,8 @@ async def bind(means: Means, pods: Served, request: Request) -> Response:
     write = means.write(request, write_options(request))
     write.name, write.subresource = name, "binding"
 
+    await _admit(means, pods, write, binding, ("", "v1", "Binding"))
+
     def assign(pod: Pod, _: Entry) -> Pod:
         refusal = _unbindable(pod, node, binding)
         if refusal:
@@ -75,6 +77,13 @@ async def bind(means: Means, pods: Served, request: Request) -> Response:
 
     await means.writer.update(pods, assign, write)
     return reply(request, wire.encode(success()), 201)
+
+
+async def _admit(means: Means, pods: Served, write: Write, obj: Any, kind: tuple[str, str, str]) -> None:
+    """Admission sees what was created at the subresource; what comes of it for the pod passes."""
+    writer = means.writer
+    await writer.validate(await writer.admit("CREATE", pods, write, write.name, obj, None, kind))
+    write.admitted = True
 
 
 def _unbindable(pod: Pod, node: str, binding: Binding) -> str:
@@ -98,6 +107,7 @@ async def evict(means: Means, registry: Registry, pods: Served, request: Request
         raise bad_request("name in URL does not match name in Eviction object")
     options = eviction.deleteOptions or DeleteOptions()
     write = means.write(request, write_options(request))
+    await _admit(means, pods, write, eviction, ("policy", "v1", "Eviction"))
     write.subresource = ""
     write.ctx.dry_run = write.ctx.dry_run or "All" in options.dryRun
     entry = pods.cache.get(write.namespace, name)

@@ -6,6 +6,7 @@ and parameters are the real kubelet's. proxying.py has the plain HTTP part and h
 """
 
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import quote as url_quote
 from urllib.parse import urlencode
 
@@ -125,6 +126,21 @@ class PodStreams:
         if not pod.spec.nodeName:
             raise bad_request(f"pod {pod.metadata.name} does not have a host assigned")
         return upgrade_to_kubelet(request, self._kubelets, self._kubelets.endpoint(pod.spec.nodeName), target)
+
+
+def options_of(request: Request, kind: str) -> dict[str, Any]:
+    """The parameters of a connection as the object that admission sees: PodExecOptions, PodProxyOptions, ..."""
+    query = request.query
+    options: dict[str, Any] = {name: True for name in _STREAMS if _truth(request.first(name))}
+    if request.first("container"):
+        options["container"] = request.first("container")
+    if query.get("command"):
+        options["command"] = query["command"]
+    if query.get("ports"):
+        options["ports"] = [int(port) for item in query["ports"] for port in item.split(",") if port.isdigit()]
+    if kind.endswith("ProxyOptions"):
+        options = {"path": f"/{request.info.rest}"}
+    return {"kind": kind, "apiVersion": "v1", **options}
 
 
 def upgrade_to_kubelet(request: Request, kubelets: Kubelets, endpoint: Endpoint, target: str) -> Response:

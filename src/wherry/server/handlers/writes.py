@@ -26,6 +26,7 @@ class Means:
         """The record of one write."""
         info = request.info
         context = self.writer.context(request.user or UserInfo(), options.dry_run, options.field_manager)
+        context.audit = request.audit
         plain: dict[str, Any] = {"fieldManager": options.field_manager}
         if options.dry_run:
             plain["dryRun"] = ["All"]

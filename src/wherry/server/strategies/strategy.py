@@ -38,6 +38,8 @@ class RequestContext:
     dry_run: bool = False
     field_manager: str = ""
     warnings: list[str] = field(default_factory=list)
+    audit: dict[str, str] = field(default_factory=dict)
+    """Annotations for the audit log."""
 
     def clock_now(self) -> str:
         """The wall clock on the wire."""

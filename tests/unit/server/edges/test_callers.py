@@ -167,7 +167,8 @@ def write(
     who = UserInfo(user, groups=["system:authenticated"])
     ctx = RequestContext(who, CLOCK, Entropy(1), ObjectCaches())
     namespace, name = obj.metadata.namespace or "", obj.metadata.name or ""
-    return check, Attributes("CREATE", resource_for(type(obj)), "", namespace, name, obj, None, who, False, {}, ctx)
+    kind = resource_for(type(obj))
+    return check, Attributes("CREATE", kind, kind, "", namespace, name, obj, None, who, False, {}, ctx)
 
 
 async def test_nobody_grants_what_they_do_not_hold() -> None:

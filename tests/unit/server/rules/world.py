@@ -40,7 +40,7 @@ def attributes(obj: Any, caches: Objects, operation: Operation = "CREATE") -> At
     name, namespace = obj.metadata.name or "", obj.metadata.namespace or ""
     old = None if operation == "CREATE" else obj
     resource = resource_for(type(obj))
-    return Attributes(operation, resource, "", namespace, name, obj, old, ctx.user, False, {}, ctx)
+    return Attributes(operation, resource, resource, "", namespace, name, obj, old, ctx.user, False, {}, ctx)
 
 
 def new(group: str, plural: str, *objects: KubernetesObject, **members: Any) -> tuple[Strategy, Any]:
