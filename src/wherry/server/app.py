@@ -1,6 +1,6 @@
 """The API server, composed: what wraps what.
 
-    request ─► request info ─► authentication ─► impersonation ─► authorization ─► dispatch ─► handler
+    request ─► request info ─► authentication ─► impersonation ─► priority ─► authorization ─► dispatch ─► handler
                                                                                      │
     reads:  watch cache bytes                                                        ▼
     writes: decode ─► default ─► admission ─► strategy ─► one transaction ─► those bytes are the reply
@@ -9,6 +9,7 @@ Two frontends call `Server.handle`: HTTPS (frontend.py) and the in-process trans
 next, then handlers/create.py.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable
 
@@ -26,9 +27,10 @@ from wherry.server.customresources.serving import CustomResources
 from wherry.server.deletion import Deleter
 from wherry.server.dispatch import Dispatcher
 from wherry.server.edges import Edges, Surroundings
+from wherry.server.fairness.level import Seat
 from wherry.server.filters.content import ContentFilter
 from wherry.server.handlers.writes import Means
-from wherry.server.http import Request, Response, UserInfo
+from wherry.server.http import Refusal, Request, Response, UserInfo
 from wherry.server.metrics import Gauge
 from wherry.server.negotiation import status_response
 from wherry.server.options import ServerOptions
@@ -37,6 +39,7 @@ from wherry.server.registry import Registry
 from wherry.server.routes import request_info
 from wherry.server.shapes import Shapes
 from wherry.server.strategies.table import strategies
+from wherry.server.traffic import Traffic
 from wherry.server.transport import InProcessTransport
 from wherry.server.writer import Writer
 from wherry.store.protocol import Store
@@ -71,6 +74,9 @@ class Server:
             self.options.admission, self.caches, self.registry, self.edges.callouts, self.writer.plugins_changed
         )
         self.writer.use_plugins(self._plugins())
+        self.traffic = Traffic(self.options.traffic, self.registry, self.caches, self.loopback_client, clock)
+        self.edges.metrics.families.append(self.traffic.gate.collect)
+        self.dispatch.add_routes(self.traffic.routes())
 
     def _plugins(self) -> list[AdmissionPlugin]:
         chain = built_in_plugins(self.caches, self.loopback_client, self.clock, self.admission.plugins)
@@ -85,11 +91,13 @@ class Server:
         self.caches.on_change(rbac.RoleBinding, self.edges.rbac.binding_changed)
         self.admission.follow()
         await self.custom.start()
+        self.traffic.start(keep=self.options.bootstrap)
         if self.options.bootstrap:
             await bootstrap(self.loopback_client(), self.caches, self.options.advertised)
 
     async def close(self) -> None:
         """End watches and connections. The store is the caller's to close."""
+        await self.traffic.close()
         await self.custom.close()
         await self.caches.close()
         await self.edges.close()
@@ -98,24 +106,47 @@ class Server:
         """Answer any request; raises nothing but cancellation."""
         begin = self.clock.monotonic()
         chosen = ""
+        seat: Seat | None = None
+        traffic = self.traffic
+        gate = traffic.gate
         try:
-            info = request.info = request_info(request)
+            request.info = request_info(request)
+            if request.raw is not None:
+                traffic.lifecycle.begin(request, begin)
             chosen = self.content.choose(request)
             edges = self.edges
             edges.authentication.apply(request)
             edges.impersonation.apply(request)
+            wanted = gate.enter(request)
+            if wanted is not None and wanted.granted is not None:
+                await gate.wait(wanted)
+            seat = wanted
             edges.authorization.check(request)
             self.content.read(request)
             response = await self.dispatch(request)
             if chosen:
                 response = await self.content.write(request, response, chosen)
         except StatusError as error:
-            response, info = await self._refusal(request, error, chosen), request.info
+            response = await self._refusal(request, error, chosen)
+        except Refusal as refusal:
+            response = refusal.response
+        except asyncio.CancelledError:
+            ran_out = traffic.lifecycle.ran_out(request)
+            if ran_out is None:
+                raise
+            response = await self._refusal(request, ran_out, chosen)
         except Exception as error:  # noqa: BLE001 - one broken request must not take the server with it
             _log.exception("%s %s failed", request.method, request.path)
-            fault = internal_error(f"{type(error).__name__}: {error}")
-            response, info = await self._refusal(request, fault, chosen), request.info
-        self.edges.metrics.observe(info, response.status, self.clock.monotonic() - begin)
+            response = await self._refusal(request, internal_error(f"{type(error).__name__}: {error}"), chosen)
+        finally:
+            seconds = self.clock.monotonic() - begin
+            if seat is not None:
+                gate.leave(seat, seconds)
+            if request.raw is not None:
+                traffic.lifecycle.end(request)
+        if request.flow_headers is not None:
+            response.headers.update(request.flow_headers)
+        self.edges.metrics.observe(request.info, response.status, seconds)
         return response
 
     async def _refusal(self, request: Request, error: StatusError, chosen: str) -> Response:

@@ -46,6 +46,7 @@ class Request:
     __slots__ = (
         "audit",
         "body",
+        "flow_headers",
         "headers",
         "info",
         "method",
@@ -87,6 +88,8 @@ class Request:
         """The aiohttp request, for WebSocket and raw upgrades; None in process."""
         self.info = RequestInfo()
         self.audit: dict[str, str] = {}
+        self.flow_headers: dict[str, str] | None = None
+        """What the answer tells of priority and fairness."""
 
     def first(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""
@@ -118,6 +121,14 @@ class Response:
         self.headers: dict[str, str] = headers if headers is not None else {}
         self.headers.setdefault("Content-Type", content_type)
         self.upgrade = upgrade
+
+
+class Refusal(Exception):
+    """A request turned away before anything looked at it, with an answer that is no Status."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 Handler = Callable[[Request], Awaitable[Response]]

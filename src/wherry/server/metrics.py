@@ -6,7 +6,6 @@ loaded when somebody scrapes. `gauges` are asked at that moment.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from wherry.server.http import RequestInfo
@@ -25,11 +24,41 @@ Gauge = tuple[str, str, dict[str, str], float]
 Key = tuple[str, str, str, str, str, str, bool]
 
 
-@dataclass(slots=True)
+class Histogram:
+    """How often which values were seen, in buckets."""
+
+    __slots__ = ("_bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return sum(self.counts)
+
+    def add_to(self, family: Any, labels: list[str]) -> None:
+        """Add to a HistogramMetricFamily."""
+        running, buckets = 0, []
+        for limit, count in zip((*map(str, self._bounds), "+Inf"), self.counts, strict=True):
+            running += count
+            buckets.append((limit, float(running)))
+        family.add_metric(labels, buckets, self.total)
+
+
 class _Series:
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_SECONDS) + 1))
-    total_seconds: float = 0.0
-    codes: dict[int, int] = field(default_factory=dict)
+    __slots__ = ("codes", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = Histogram(BUCKETS_SECONDS)
+        self.codes: dict[int, int] = {}
 
 
 class Metrics:
@@ -38,7 +67,8 @@ class Metrics:
     def __init__(self, gauges: Callable[[], Iterable[Gauge]] = tuple) -> None:
         self._gauges = gauges
         self._series: dict[Key, _Series] = {}
-        self.in_flight = {"readOnly": 0, "mutating": 0}
+        self.families: list[Callable[[], Iterable[Any]]] = []
+        """Asked for further metric families when somebody scrapes."""
 
     def observe(self, info: RequestInfo, code: int, seconds: float, *, dry_run: bool = False) -> None:
         """Count one finished request."""
@@ -49,8 +79,7 @@ class Metrics:
             if len(self._series) >= SERIES_MAX:
                 key = ("other", "", "", "", "", "", False)
             series = self._series.setdefault(key, _Series())
-        series.counts[bisect_left(BUCKETS_SECONDS, seconds)] += 1
-        series.total_seconds += seconds
+        series.seconds.observe(seconds)
         series.codes[code] = series.codes.get(code, 0) + 1
 
     def expose(self) -> bytes:
@@ -77,13 +106,9 @@ class Metrics:
             labels = _label_values(key)
             for code, count in series.codes.items():
                 total.add_metric([*labels, str(code)], count)
-            duration.add_metric(labels, _cumulative(series.counts), series.total_seconds)
-        in_flight = GaugeMetricFamily(
-            "apiserver_current_inflight_requests", "Requests being answered now.", labels=["request_kind"]
-        )
-        for kind, count in self.in_flight.items():
-            in_flight.add_metric([kind], count)
-        return [total, duration, in_flight, *self._collect_gauges(GaugeMetricFamily)]
+            series.seconds.add_to(duration, labels)
+        further = [family for collect in self.families for family in collect()]
+        return [total, duration, *further, *self._collect_gauges(GaugeMetricFamily)]
 
     def _collect_gauges(self, family: Any) -> list[Any]:
         families: dict[str, Any] = {}
@@ -97,11 +122,3 @@ def _label_values(key: Key) -> list[str]:
     verb, group, version, resource, subresource, scope, dry_run = key
     shown = _VERBS.get(verb, verb.upper())
     return [shown, group, version, resource, subresource, scope, "All" if dry_run else "", "apiserver"]
-
-
-def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
-    running, buckets = 0, []
-    for limit, count in zip((*map(str, BUCKETS_SECONDS), "+Inf"), counts, strict=True):
-        running += count
-        buckets.append((limit, float(running)))
-    return buckets

@@ -7,6 +7,7 @@ from wherry.server.admission.configured import AdmissionFunction
 from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import EdgeOptions
+from wherry.server.traffic import TrafficOptions
 
 DEFAULT_PORT = 6443
 
@@ -17,6 +18,8 @@ class ServerOptions:
 
     edges: EdgeOptions = field(default_factory=EdgeOptions)
     """Authentication, authorization, tokens, the road to kubelets."""
+    traffic: TrafficOptions = field(default_factory=TrafficOptions)
+    """Priority and fairness, time limits, the orderly end."""
     service_cidr: str = "10.96.0.0/12"
     """Where Services' cluster addresses come from."""
     node_port_range: tuple[int, int] = (30000, 32767)

@@ -110,6 +110,6 @@ class ResourceSliceStrategy(KindStrategy):
 
 
 class SpecGenerationStrategy(KindStrategy):
-    """Kinds of which only the generation is counted (IngressClass, FlowSchema, PriorityLevelConfiguration, …)."""
+    """Kinds of which only the generation is counted (IngressClass, …)."""
 
     generation_counts = ("spec",)

@@ -25,6 +25,7 @@ from wherry.server.strategies.configmap import ConfigMapStrategy, SecretStrategy
 from wherry.server.strategies.customresourcedefinition import CustomResourceDefinitionStrategy
 from wherry.server.strategies.daemonset import DaemonSetStrategy
 from wherry.server.strategies.deployment import DeploymentStrategy
+from wherry.server.strategies.flowcontrol import FlowSchemaStrategy, PriorityLevelStrategy
 from wherry.server.strategies.job import CronJobStrategy, JobStrategy
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.namespace import NamespaceStrategy, NodeStrategy, ServiceAccountStrategy
@@ -82,8 +83,8 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("coordination.k8s.io", "leases"): LeaseStrategy,
     ("discovery.k8s.io", "endpointslices"): EndpointSliceStrategy,
     ("events.k8s.io", "events"): EventStrategy,
-    ("flowcontrol.apiserver.k8s.io", "flowschemas"): SpecGenerationStrategy,
-    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): SpecGenerationStrategy,
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): FlowSchemaStrategy,
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): PriorityLevelStrategy,
     ("networking.k8s.io", "ingressclasses"): SpecGenerationStrategy,
     ("networking.k8s.io", "ingresses"): IngressStrategy,
     ("networking.k8s.io", "networkpolicies"): NetworkPolicyStrategy,
