@@ -80,7 +80,7 @@ async def test_a_schema_without_its_level_says_so_until_the_level_comes(api: Api
     await api.ok("POST", LEVELS, level())
 
     async def found() -> bool:
-        return (await dangling(api, "jam"))["status"] == "False"
+        return bool((await dangling(api, "jam"))["status"] == "False")
 
     await until(found)
 
