@@ -116,58 +116,6 @@ class PriorityClassStrategy(KindStrategy):
         yield from checks.immutable("preemptionPolicy", new.preemptionPolicy, old.preemptionPolicy)
 
 
-class WebhookConfigurationStrategy(KindStrategy):
-    """Mutating and validating webhook configurations."""
-
-    generation_counts = ("webhooks",)
-
-    def default(self, obj: Any) -> None:
-        for webhook in obj.webhooks:
-            unset(webhook, failurePolicy="Fail", matchPolicy="Equivalent", timeoutSeconds=10)
-            webhook.namespaceSelector = webhook.namespaceSelector or LabelSelector()
-            webhook.objectSelector = webhook.objectSelector or LabelSelector()
-            if hasattr(webhook, "reinvocationPolicy"):
-                unset(webhook, reinvocationPolicy="Never")
-            for rule in webhook.rules:
-                unset(rule, scope="*")
-            if webhook.clientConfig.service is not None:
-                unset(webhook.clientConfig.service, port=443)
-
-    def rules(self, obj: Any) -> Faults:
-        yield from checks.unique((f"webhooks[{i}].name", item.name) for i, item in enumerate(obj.webhooks))
-        for index, webhook in enumerate(obj.webhooks):
-            yield from _webhook(f"webhooks[{index}]", webhook)
-
-
-def _webhook(path: str, webhook: Any) -> Faults:
-    if webhook.name.count(".") < 2:
-        yield invalid_value(
-            f"{path}.name", webhook.name, "should be a domain with at least three segments separated by dots"
-        )
-    else:
-        yield from checks.named(f"{path}.name", webhook.name, names.dns1123_subdomain)
-    if not webhook.admissionReviewVersions:
-        text = "must specify one of v1, v1beta1"
-        yield required(f"{path}.admissionReviewVersions", text)
-    elif not {"v1", "v1beta1"} & set(webhook.admissionReviewVersions):
-        text = "must include at least one of v1, v1beta1"
-        yield invalid_value(f"{path}.admissionReviewVersions", webhook.admissionReviewVersions, text)
-    yield from checks.one_of_required(f"{path}.sideEffects", webhook.sideEffects, ("None", "NoneOnDryRun"))
-    yield from checks.one_of(f"{path}.failurePolicy", webhook.failurePolicy, ("Fail", "Ignore"))
-    yield from checks.one_of(f"{path}.matchPolicy", webhook.matchPolicy, ("Equivalent", "Exact"))
-    if not 1 <= (webhook.timeoutSeconds or 10) <= 30:
-        yield invalid_value(
-            f"{path}.timeoutSeconds", webhook.timeoutSeconds, "the timeout value must be between 1 and 30 seconds"
-        )
-    config = webhook.clientConfig
-    if (config.url is None) == (config.service is None):
-        yield required(f"{path}.clientConfig", "exactly one of url or service is required")
-    for index, rule in enumerate(webhook.rules):
-        for name in ("operations", "apiGroups", "apiVersions", "resources"):
-            if not getattr(rule, name):
-                yield required(f"{path}.rules[{index}].{name}")
-
-
 class PolicyStrategy(KindStrategy):
     """Validating and mutating admission policies and their bindings."""
 

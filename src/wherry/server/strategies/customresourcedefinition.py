@@ -23,6 +23,7 @@ from wherry.server.strategies import checks, metadata
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.strategy import RequestContext
+from wherry.server.strategies.webhooks import client_config, review_versions
 
 Names = CustomResourceDefinitionNames
 Version = CustomResourceDefinitionVersion
@@ -195,8 +196,10 @@ def _conversion(conversion: CustomResourceConversion | None) -> Faults:
     elif conversion.strategy == "Webhook":
         if conversion.webhook is None or conversion.webhook.clientConfig is None:
             yield required("spec.conversion.webhookClientConfig", "required when strategy is set to Webhook")
-        elif not conversion.webhook.conversionReviewVersions:
-            yield required("spec.conversion.conversionReviewVersions")
+        else:
+            yield from client_config("spec.conversion.webhookClientConfig", conversion.webhook.clientConfig)
+            path = "spec.conversion.conversionReviewVersions"
+            yield from review_versions(path, conversion.webhook.conversionReviewVersions, "")
     elif conversion.webhook is not None:
         text = "should not be set when strategy is not set to Webhook"
         yield FieldError("FieldValueForbidden", "spec.conversion.webhookClientConfig", "", text)

@@ -10,7 +10,6 @@ from wherry.server.strategies.access import (
     PriorityClassStrategy,
     RoleStrategy,
     SigningRequestStrategy,
-    WebhookConfigurationStrategy,
 )
 from wherry.server.strategies.bookkeeping import (
     AutoscalerStrategy,
@@ -47,6 +46,7 @@ from wherry.server.strategies.storage import (
     VolumeStrategy,
 )
 from wherry.server.strategies.strategy import Caches, Strategy
+from wherry.server.strategies.webhooks import WebhookConfigurationStrategy
 
 SERVICE_CIDR = "10.96.0.0/12"
 NODE_PORT_RANGE = (30000, 32767)
