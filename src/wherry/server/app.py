@@ -15,7 +15,6 @@ from collections.abc import Iterable
 
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
-from wherry.api import rbac_v1 as rbac
 from wherry.client.client import Client
 from wherry.meta.errors import StatusError, internal_error
 from wherry.server.admission.chain import built_in_plugins
@@ -85,10 +84,7 @@ class Server:
     async def start(self) -> None:
         """Load the store, make sure that what every cluster has is there. Raises StatusError, StoreError."""
         await self.caches.start()
-        self.caches.on_change(rbac.ClusterRole, self.edges.rbac.role_changed)
-        self.caches.on_change(rbac.Role, self.edges.rbac.role_changed)
-        self.caches.on_change(rbac.ClusterRoleBinding, self.edges.rbac.binding_changed)
-        self.caches.on_change(rbac.RoleBinding, self.edges.rbac.binding_changed)
+        self.edges.follow(self.caches)
         self.admission.follow()
         await self.custom.start()
         self.traffic.start(keep=self.options.bootstrap)
@@ -115,13 +111,17 @@ class Server:
                 traffic.lifecycle.begin(request, begin)
             chosen = self.content.choose(request)
             edges = self.edges
-            edges.authentication.apply(request)
-            edges.impersonation.apply(request)
+            for who in edges.who:
+                pending = who(request)
+                if pending is not None:
+                    await pending
             wanted = gate.enter(request)
             if wanted is not None and wanted.granted is not None:
                 await gate.wait(wanted)
             seat = wanted
-            edges.authorization.check(request)
+            pending = edges.authorization.check(request)
+            if pending is not None:
+                await pending
             self.content.read(request)
             response = await self.dispatch(request)
             if chosen:

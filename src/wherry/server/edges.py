@@ -7,7 +7,6 @@ app.py makes one `Edges` from what the server has and then takes from it the fil
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from wherry import KUBERNETES_VERSION
 from wherry.aio.clock import Clock
@@ -18,6 +17,7 @@ from wherry.server import discovery as discovery_module
 from wherry.server.authn.bootstrap_tokens import BootstrapTokens
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.x509 import X509Authenticator
+from wherry.server.caches import Caches as WatchCaches
 from wherry.server.callouts.client import Callouts
 from wherry.server.discovery import Discovery
 from wherry.server.filters.authentication import AuthenticationFilter
@@ -34,12 +34,14 @@ from wherry.server.metrics import Gauge, Metrics
 from wherry.server.openapi import documents
 from wherry.server.openapi.documents import OpenApi, no_custom_schema
 from wherry.server.openapi.paths import CustomSchema
-from wherry.server.rbac.authorizer import AlwaysAllow, Authorizer, Masters, NodeAuthorizer, RbacAuthorizer, Union
+from wherry.server.rbac.authorizer import AlwaysAllow, AlwaysDeny, Authorizer, Masters, RbacAuthorizer, Union
 from wherry.server.rbac.escalation import EscalationCheck
+from wherry.server.rbac.node import NodeAuthorizer
+from wherry.server.rbac.node_graph import NodeGraph
 from wherry.server.strategies.strategy import Caches
 from wherry.server.tokens import SigningKey, TokenIssuer, TokenVerifier, VerificationKey
 
-MODES = ("AlwaysAllow", "Node", "RBAC")
+MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
 
 
 @dataclass(slots=True)
@@ -86,6 +88,8 @@ class Edges:
     def __init__(self, options: EdgeOptions, around: Surroundings) -> None:
         self.callouts = Callouts(around.caches, around.entropy, around.clock)
         self.rbac = RbacAuthorizer()
+        self.node_graph = NodeGraph()
+        self._authorization_modes = options.authorization_modes
         self.authorizer = self._make_authorizer(options.authorization_modes)
         audiences = list(options.audiences) or [options.issuer]
         signing = SigningKey(options.signing_key) if options.signing_key else None
@@ -100,16 +104,19 @@ class Edges:
                 self.verifier,
                 BootstrapTokens(around.caches, around.clock),
             ],
+            audiences=audiences,
             anonymous=options.anonymous,
         )
         self.impersonation = ImpersonationFilter(self.authorizer)
         self.authorization = AuthorizationFilter(self.authorizer)
+        self.who = (self.authentication.apply, self.impersonation.apply)
+        """Each in turn; what one returns is awaited: only where a remote party decides."""
         self.escalation = EscalationCheck(self.authorizer, self.rbac.index)
         self.metrics = Metrics(around.gauges)
         self.discovery = Discovery(around.resources, options.advertised)
         self.openapi = OpenApi(around.resources, KUBERNETES_VERSION, around.custom_schema)
         self.kubelets = Kubelets(around.caches, lambda: _context(options))
-        self._reviews = Reviews(self.authorizer, self.rbac.index, self.authentication, self.verifier)
+        self._reviews = Reviews(self.authorizer, self.authentication, audiences)
         self._token = TokenHandler(self.issuer, audiences, around.caches) if self.issuer else None
         self._streams = PodStreams(around.caches, self.kubelets)
         self._proxies = Proxies(around.caches, self.kubelets, around.entropy)
@@ -119,7 +126,8 @@ class Edges:
     def _make_authorizer(self, modes: Iterable[str]) -> Authorizer:
         made: dict[str, Callable[[], Authorizer]] = {
             "AlwaysAllow": AlwaysAllow,
-            "Node": NodeAuthorizer,
+            "AlwaysDeny": AlwaysDeny,
+            "Node": lambda: NodeAuthorizer(self.node_graph),
             "RBAC": lambda: self.rbac,
         }
         return Union(Masters(), *(made[mode]() for mode in modes))
@@ -143,12 +151,14 @@ class Edges:
             token[("", "serviceaccounts", "token")] = self._token
         return self._streams.subresource_handlers() | self._proxies.subresource_handlers() | token
 
-    def follow(self, on_change: Callable[[type[Any], Callable[[Any, Any], None]], None]) -> None:
-        """Learn every role and binding there is and each later change. `on_change` is the watch caches' own."""
-        for role in (ClusterRole, Role):
-            on_change(role, self.rbac.role_changed)
-        for binding in (ClusterRoleBinding, RoleBinding):
-            on_change(binding, self.rbac.binding_changed)
+    def follow(self, caches: WatchCaches) -> None:
+        """Learn every role and binding there is, where the pods are, and each later change."""
+        caches.on_change(ClusterRole, self.rbac.role_changed)
+        caches.on_change(Role, self.rbac.role_changed)
+        caches.on_change(ClusterRoleBinding, self.rbac.binding_changed)
+        caches.on_change(RoleBinding, self.rbac.binding_changed)
+        if "Node" in self._authorization_modes:
+            self.node_graph.follow(caches)
 
     def resources_changed(self) -> None:
         """Custom resources came, went or changed: discovery and OpenAPI are made anew when next asked for."""

@@ -38,6 +38,9 @@ class RequestInfo:
     path: str = ""
     rest: str = ""
     """What follows the subresource in the path: the path that a proxy request is for."""
+    field_selector: str = ""
+    """As given; of list, watch and deletecollection only. Authorizers may narrow what they allow by it."""
+    label_selector: str = ""
 
 
 class Request:
@@ -95,6 +98,15 @@ class Request:
         """The first value of a query parameter."""
         values = self.query.get(name)
         return values[0] if values else default
+
+    def header_values(self, name: str) -> list[str]:
+        """All values of a header that may be repeated, in order; `name` in lower case."""
+        headers = self.headers if self.raw is None else self.raw.headers
+        getall = getattr(headers, "getall", None)  # a multi-dict on the wire, a plain mapping in process
+        if getall is not None:
+            return list(getall(name, ()))
+        value = headers.get(name)
+        return [value] if value is not None else []
 
 
 Upgrade = Callable[[Any], Awaitable[Any]]

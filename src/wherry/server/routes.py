@@ -52,8 +52,13 @@ def _collection(request: Request, info: RequestInfo) -> None:
         watch = request.query.get("watch")
         info.verb = "watch" if watch and watch[0] not in ("0", "false") else "list"
     if info.verb in ("list", "watch", "deletecollection"):
+        labels = request.query.get("labelSelector")
+        if labels:
+            info.label_selector = labels[0]
         selector = request.query.get("fieldSelector")
-        if selector:  # who may read one named object may also watch it
+        if selector:
+            info.field_selector = selector[0]
+            # who may read one named object may also watch it
             try:
                 info.name = fields.parse(selector[0]).exact("metadata.name") or ""
             except ValueError:

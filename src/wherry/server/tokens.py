@@ -8,7 +8,7 @@ live in Secrets. The wire format of claims is Kubernetes'; PyJWT does the crypto
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -19,7 +19,7 @@ from wherry.aio.entropy import Entropy
 from wherry.api.core_v1 import Node, Pod, Secret, ServiceAccount
 from wherry.meta.object import KubernetesObject
 from wherry.meta.time import parse_time
-from wherry.server.authn.identity import CREDENTIAL_ID, service_account_groups, service_account_name
+from wherry.server.authn.identity import CREDENTIAL_ID, Verified, service_account_groups, service_account_name
 from wherry.server.http import UserInfo
 from wherry.server.strategies.strategy import Caches
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 _LEGACY = "kubernetes.io/serviceaccount/"
+_INVALID_SINCE = "kubernetes.io/legacy-token-invalid-since"
 WARN_SECONDS = 3607
 """Clients that ask for exactly this (projected volumes' default) may be too old to reload tokens: they get a year, and
 a note in the token of when they should have come back."""
@@ -171,15 +172,6 @@ def _private_claims(subject: TokenSubject) -> dict[str, Any]:
     return claims
 
 
-@dataclass(slots=True)
-class Verified:
-    """What a valid token says."""
-
-    user: UserInfo
-    audiences: list[str] = field(default_factory=list)
-    """Those of the token that were asked for; empty for tokens in Secrets, which have none."""
-
-
 class TokenVerifier:
     """Believes, or does not believe, tokens."""
 
@@ -196,11 +188,6 @@ class TokenVerifier:
         self.audiences = list(audiences)
         self._caches = caches
         self._clock = clock
-
-    def user_of(self, token: str) -> UserInfo | None:
-        """The user, when the token is valid for this server."""
-        verified = self.verify(token, self.audiences)
-        return verified.user if verified else None
 
     def verify(self, token: str, audiences: Sequence[str]) -> Verified | None:
         """Check everything; None for whatever is not a valid service-account token for one of `audiences`."""
@@ -269,7 +256,7 @@ class TokenVerifier:
         namespace, name = claims.get(_LEGACY + "namespace", ""), claims.get(_LEGACY + "service-account.name", "")
         uid, secret_name = claims.get(_LEGACY + "service-account.uid", ""), claims.get(_LEGACY + "secret.name", "")
         secret = self._caches.get(Secret, namespace, secret_name)
-        if secret is None or secret.metadata.deletionTimestamp:
+        if secret is None or secret.metadata.deletionTimestamp or _INVALID_SINCE in secret.metadata.labels:
             return None
         try:
             stored = base64.b64decode(secret.data.get("token", ""))

@@ -7,10 +7,12 @@ import base64
 import binascii
 import hmac
 import re
+from collections.abc import Sequence
 
 from wherry.aio.clock import Clock
 from wherry.api.core_v1 import Secret
 from wherry.meta.time import parse_time
+from wherry.server.authn.identity import Verified
 from wherry.server.http import UserInfo
 from wherry.server.strategies.strategy import Caches
 
@@ -27,7 +29,7 @@ class BootstrapTokens:
         self._caches = caches
         self._clock = clock
 
-    def user_of(self, token: str) -> UserInfo | None:
+    def verify(self, token: str, audiences: Sequence[str]) -> Verified | None:
         """system:bootstrap:<id>, or None."""
         parts = _TOKEN.fullmatch(token)
         if parts is None:
@@ -43,7 +45,7 @@ class BootstrapTokens:
         groups = [group for group in data.get("auth-extra-groups", "").split(",") if group]
         if not all(_GROUP.fullmatch(group) for group in groups):
             return None
-        return UserInfo(USER_PREFIX + token_id, "", sorted({GROUP, *groups}))
+        return Verified(UserInfo(USER_PREFIX + token_id, "", sorted({GROUP, *groups})))
 
     def _expired(self, data: dict[str, str]) -> bool:
         try:

@@ -1,9 +1,12 @@
-"""The names and groups that Kubernetes gives to callers, and the protocol of what recognises one.
+"""The names and groups that Kubernetes gives to callers, and the protocols of what recognises one.
 
 An `Authenticator` looks at a request and returns the user it stands for, None when the request carries no credential
-of its kind, or raises 401 when the credential is broken.
+of its kind, or raises 401 when the credential is broken. A `TokenAuthenticator` does the same for bearer tokens; one
+that must ask a remote party returns an awaitable, which nobody else pays for.
 """
 
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wherry.server.http import Request, UserInfo
@@ -12,7 +15,9 @@ ANONYMOUS = "system:anonymous"
 AUTHENTICATED_GROUP, UNAUTHENTICATED_GROUP = "system:authenticated", "system:unauthenticated"
 SERVICE_ACCOUNTS_GROUP = "system:serviceaccounts"
 _SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
+NODES_GROUP, NODE_PREFIX = "system:nodes", "system:node:"
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
+NODE_NAME = "authentication.kubernetes.io/node-name"
 
 
 class Authenticator(Protocol):
@@ -22,11 +27,20 @@ class Authenticator(Protocol):
         """The user; None without a credential of this kind. Raises StatusError 401 for a broken one."""
 
 
+@dataclass(slots=True)
+class Verified:
+    """What a valid token says."""
+
+    user: UserInfo
+    audiences: list[str] = field(default_factory=list)
+    """Those of the token that were asked for; empty when it is not bound to any."""
+
+
 class TokenAuthenticator(Protocol):
     """Recognises one kind of bearer token."""
 
-    def user_of(self, token: str) -> UserInfo | None:
-        """The user; None when the token is not of this kind or not valid."""
+    def verify(self, token: str, audiences: Sequence[str]) -> Verified | Awaitable[Verified | None] | None:
+        """Whom the token stands for with one of `audiences`; None when it is not of this kind or not valid."""
 
 
 def service_account_name(namespace: str, name: str) -> str:

@@ -1,8 +1,10 @@
 """`--token-auth-file`: a CSV of token, user, uid and optionally a quoted, comma-separated list of groups."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
+from wherry.server.authn.identity import Verified
 from wherry.server.http import UserInfo
 
 
@@ -27,7 +29,7 @@ class StaticTokens:
                     users[row[0]] = UserInfo(row[1], row[2], groups)
         return cls(users)
 
-    def user_of(self, token: str) -> UserInfo | None:
-        """The token's user, or None."""
+    def verify(self, token: str, audiences: Sequence[str]) -> Verified | None:
+        """The token's user, or None. Such tokens are for this server, whatever it is called."""
         user = self._users.get(token)
-        return UserInfo(user.name, user.uid, list(user.groups)) if user else None
+        return Verified(UserInfo(user.name, user.uid, list(user.groups))) if user else None

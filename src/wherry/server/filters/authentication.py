@@ -1,23 +1,25 @@
 """The authentication filter: certificate, then token, then nobody (system:anonymous).
 
-What recognises callers is in server/authn/. In process, the transport has set `request.user` already and only the
-implied group is added.
+What recognises callers is in server/authn/. One that fails does not end the search, since another credential of the
+same request may be good; but whoever brought a credential and has none that is good gets 401 and is not anonymous. In
+process, the transport has set `request.user` already and only the implied group is added.
 """
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Awaitable, Collection, Sequence
 
 from wherry.aio.clock import Clock
-from wherry.meta.errors import unauthorized
+from wherry.meta.errors import StatusError, unauthorized
 from wherry.server.authn.identity import (
     ANONYMOUS,
     AUTHENTICATED_GROUP,
     UNAUTHENTICATED_GROUP,
     Authenticator,
     TokenAuthenticator,
+    Verified,
 )
-from wherry.server.http import Handler, Request, Response, UserInfo
+from wherry.server.http import Request, UserInfo
 
 TOKEN_CACHE_SECONDS = 10.0
 """How long a token that was valid is believed again without a look: kube-apiserver's own figure."""
@@ -34,67 +36,106 @@ class AuthenticationFilter:
         authenticators: Sequence[Authenticator] = (),
         tokens: Sequence[TokenAuthenticator] = (),
         *,
+        audiences: Sequence[str] = (),
         anonymous: bool = True,
+        anonymous_paths: Collection[str] = (),
     ) -> None:
+        """`anonymous_paths`: the only ones where nobody may ask; empty: all."""
         self._clock = clock
         self._authenticators = authenticators
         self._tokens = tokens
+        self._audiences = tuple(audiences)
         self._anonymous = anonymous
-        self._recognised: dict[str, tuple[float, UserInfo]] = {}
+        self._anonymous_paths = frozenset(anonymous_paths)
+        self._recognised: dict[tuple[str, tuple[str, ...]], tuple[float, Verified]] = {}
 
-    async def __call__(self, request: Request, next_handler: Handler) -> Response:
-        self.apply(request)
-        return await next_handler(request)
-
-    def apply(self, request: Request) -> None:
-        """Find the user. Raises 401 for a credential that is broken, expired or unknown."""
-        request.user = self._identify(request)
-
-    def token_user(self, token: str) -> UserInfo | None:
-        """Who a bearer token stands for, with all groups; remembered for `TOKEN_CACHE_SECONDS`."""
-        now = self._clock.monotonic()
-        found = self._recognised.get(token)
-        if found and now < found[0]:
-            return found[1]
-        for authenticator in self._tokens:
-            user = authenticator.user_of(token)
+    def apply(self, request: Request) -> Awaitable[None] | None:
+        """Find the user; awaitable where a remote party knows. Raises 401 for a credential that is not good."""
+        if request.user is not None:
+            _add_group(request.user)
+            return None
+        failed = False
+        for authenticator in self._authenticators:
+            try:
+                user = authenticator.authenticate(request)
+            except StatusError:
+                failed = True
+                continue
             if user:
-                if len(self._recognised) >= TOKENS_MAX:
-                    self._recognised.clear()
-                self._recognised[token] = (now + TOKEN_CACHE_SECONDS, _with_group(user))
-                return user
-        self._recognised.pop(token, None)
+                _add_group(user)
+                request.user = user
+                return None
+        token = _bearer(request)
+        if token is None:
+            if failed or not self._anonymous or (self._anonymous_paths and request.path not in self._anonymous_paths):
+                raise unauthorized()
+            request.user = UserInfo(ANONYMOUS, "", [UNAUTHENTICATED_GROUP])
+            return None
+        verified = self._verify(token, self._audiences)
+        if verified is None or isinstance(verified, Verified):
+            _take(request, verified)
+            return None
+        return self._asking(request, verified)
+
+    async def _asking(self, request: Request, pending: Awaitable[Verified | None]) -> None:
+        _take(request, await pending)
+
+    async def review(self, token: str, audiences: Sequence[str]) -> Verified | None:
+        """Whom a bearer token stands for when it is shown to one of `audiences` (none: this server's)."""
+        found = self._verify(token, tuple(audiences) or self._audiences)
+        return found if found is None or isinstance(found, Verified) else await found
+
+    def _verify(self, token: str, audiences: tuple[str, ...]) -> Verified | Awaitable[Verified | None] | None:
+        found = self._recognised.get((token, audiences))
+        if found and self._clock.monotonic() < found[0]:
+            return found[1]
+        for position, authenticator in enumerate(self._tokens):
+            verified = authenticator.verify(token, audiences)
+            if isinstance(verified, Verified):
+                return self._remember(token, audiences, verified)
+            if verified is not None:
+                return self._verify_rest(token, audiences, position, verified)
+        self._recognised.pop((token, audiences), None)
         return None
 
-    def _identify(self, request: Request) -> UserInfo:
-        if request.user is not None:
-            return _with_group(request.user)
-        for authenticator in self._authenticators:
-            user = authenticator.authenticate(request)
-            if user:
-                return _with_group(user)
-        token = _bearer(request)
-        if token is not None:
-            user = self.token_user(token)
-            if user:
-                return user
-            raise unauthorized()
-        if not self._anonymous:
-            raise unauthorized()
-        return UserInfo(ANONYMOUS, "", [UNAUTHENTICATED_GROUP])
+    async def _verify_rest(
+        self, token: str, audiences: tuple[str, ...], position: int, pending: Awaitable[Verified | None]
+    ) -> Verified | None:
+        """The rest of `_verify`, from the first authenticator on that takes its time."""
+        verified = await pending
+        for authenticator in self._tokens[position + 1 :] if verified is None else ():
+            found = authenticator.verify(token, audiences)
+            verified = found if found is None or isinstance(found, Verified) else await found
+            if verified is not None:
+                break
+        return self._remember(token, audiences, verified) if verified is not None else None
+
+    def _remember(self, token: str, audiences: tuple[str, ...], verified: Verified) -> Verified:
+        _add_group(verified.user)
+        if len(self._recognised) >= TOKENS_MAX:
+            self._recognised.clear()
+        self._recognised[token, audiences] = self._clock.monotonic() + TOKEN_CACHE_SECONDS, verified
+        return verified
 
 
-def _with_group(user: UserInfo) -> UserInfo:
+def _take(request: Request, verified: Verified | None) -> None:
+    if verified is None:
+        raise unauthorized()
+    request.user = verified.user
+
+
+def _add_group(user: UserInfo) -> None:
     implied = UNAUTHENTICATED_GROUP if user.name == ANONYMOUS else AUTHENTICATED_GROUP
-    if implied not in user.groups:
+    if implied not in user.groups and UNAUTHENTICATED_GROUP not in user.groups:
         user.groups = [*user.groups, implied]
-    return user
 
 
 def _bearer(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
+    authorization = request.headers.get("authorization")
+    if authorization:
+        scheme, _, token = authorization.strip().partition(" ")
+        if scheme.lower() == "bearer" and token.strip():
+            return token.strip()
     return _websocket_bearer(request.headers.get("sec-websocket-protocol", ""))
 
 

@@ -3,9 +3,11 @@
 What an authorizer is: server/rbac/authorizer.py.
 """
 
+from collections.abc import Awaitable
+
 from wherry.meta.errors import StatusError, forbidden, quote
-from wherry.server.http import Handler, Request, RequestInfo, Response, UserInfo
-from wherry.server.rbac.authorizer import Authorizer
+from wherry.server.http import Request, RequestInfo, UserInfo
+from wherry.server.rbac.authorizer import Authorizer, Verdict
 
 
 class AuthorizationFilter:
@@ -14,25 +16,33 @@ class AuthorizationFilter:
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
 
-    async def __call__(self, request: Request, next_handler: Handler) -> Response:
-        self.check(request)
-        return await next_handler(request)
+    def check(self, request: Request) -> Awaitable[None] | None:
+        """Raise 403 unless the request's user may make it; awaitable where somebody else must be asked first."""
+        verdict = self._authorizer.authorize(request.user or UserInfo(), request.info)
+        if not isinstance(verdict, tuple):
+            return self._asking(request, verdict)
+        if not verdict[0]:
+            raise refusal(request.user or UserInfo(), request.info, verdict[1])
+        return None
 
-    def check(self, request: Request) -> None:
-        """Raise 403 unless the request's user may make it."""
-        user = request.user or UserInfo()
-        allowed, reason = self._authorizer.authorize(user, request.info)
+    async def _asking(self, request: Request, pending: Awaitable[Verdict]) -> None:
+        allowed, reason = await pending
         if not allowed:
-            raise refusal(user, request.info, reason)
+            raise refusal(request.user or UserInfo(), request.info, reason)
 
 
 def refusal(user: UserInfo, info: RequestInfo, reason: str) -> StatusError:
     """The 403 of a request that nobody allows."""
     tail = f": {reason}" if reason else ""
     if not info.is_resource_request:
-        return forbidden("", "", f"User {quote(user.name)} cannot {info.verb} path {quote(info.path)}{tail}")
+        text = f"User {quote(user.name)} cannot {info.verb} path {quote(info.path)}"
+        return forbidden("", "", f"{_not_html(text)}{tail}")
     qualified = f"{info.resource}.{info.api_group}" if info.api_group else info.resource
-    return forbidden(qualified, info.name, f"{_attempt(user, info)}{tail}")
+    return forbidden(qualified, info.name, f"{_not_html(_attempt(user, info))}{tail}")
+
+
+def _not_html(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _attempt(user: UserInfo, info: RequestInfo) -> str:

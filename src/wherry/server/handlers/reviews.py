@@ -13,12 +13,11 @@ from wherry.api import authentication_v1 as authentication
 from wherry.api import authorization_v1 as authorization
 from wherry.meta import wire
 from wherry.meta.errors import FieldError, bad_request, invalid, invalid_value
-from wherry.meta.object import KubernetesObject
+from wherry.meta.object import KubernetesObject, ObjectMeta
+from wherry.server.authz.attributes import question, selector_faults
 from wherry.server.filters.authentication import AuthenticationFilter
-from wherry.server.http import Handler, Request, RequestInfo, Response, UserInfo
-from wherry.server.rbac.authorizer import Authorizer
-from wherry.server.rbac.evaluate import Index
-from wherry.server.tokens import TokenVerifier, Verified
+from wherry.server.http import Handler, Request, Response, UserInfo
+from wherry.server.rbac.authorizer import Authorizer, settled
 
 K = TypeVar("K", bound=KubernetesObject)
 AccessReview = (
@@ -58,13 +57,11 @@ def created(obj: KubernetesObject) -> Response:
 class Reviews:
     """All review handlers of one server."""
 
-    def __init__(
-        self, authorizer: Authorizer, index: Index, callers: AuthenticationFilter, tokens: TokenVerifier | None
-    ) -> None:
+    def __init__(self, authorizer: Authorizer, callers: AuthenticationFilter, audiences: Sequence[str]) -> None:
+        """`audiences`: what this server itself answers to."""
         self._authorizer = authorizer
-        self._index = index
         self._callers = callers
-        self._tokens = tokens
+        self._audiences = audiences
 
     def create_handlers(self) -> dict[tuple[str, str], Handler]:
         """By API group and plural."""
@@ -83,27 +80,20 @@ class Reviews:
         review = read_body(request, authentication.TokenReview, "authentication.k8s.io/v1")
         if not review.spec.token:
             raise bad_request("token is required for TokenReview in authentication")
-        found = self._verify(review.spec.token, review.spec.audiences)
+        asked = review.spec.audiences
+        found = await self._callers.review(review.spec.token, asked)
+        audiences = found.audiences if found else []
+        if found is not None and not audiences:  # not bound to any audience: good for this server alone
+            audiences = [item for item in asked or self._audiences if item in self._audiences]
+            found = found if audiences else None
         review.status = authentication.TokenReviewStatus()
         if found is None:
             review.status.error = "invalid bearer token"
         else:
             review.status.authenticated = True
             review.status.user = _user_info(found.user)
-            review.status.audiences = found.audiences
+            review.status.audiences = audiences
         return created(review)
-
-    def _verify(self, token: str, audiences: Sequence[str]) -> Verified | None:
-        own = self._tokens.audiences if self._tokens else []
-        asked = list(audiences) or own
-        verified = self._tokens.verify(token, asked) if self._tokens else None
-        if verified is not None:
-            verified.user.groups = [*verified.user.groups, "system:authenticated"]
-            verified.audiences = verified.audiences or [item for item in asked if item in own]
-            return verified
-        common = [item for item in asked if item in own]
-        user = self._callers.token_user(token) if common or not own else None
-        return Verified(user, common) if user else None
 
     async def self_subject_review(self, request: Request) -> Response:
         """kubectl auth whoami."""
@@ -114,13 +104,15 @@ class Reviews:
     async def subject_access_review(self, request: Request) -> Response:
         """May that user do this?"""
         review = read_body(request, authorization.SubjectAccessReview, "authorization.k8s.io/v1")
-        _refuse(_faults(review.spec))
-        return self._answer(review, _subject(review.spec))
+        _refuse([*_faults(review.spec), *_metadata_faults(review, "must be empty")])
+        return await self._answer(review, _subject(review.spec))
 
     async def local_subject_access_review(self, request: Request) -> Response:
         """May that user do this in this namespace?"""
         review = read_body(request, authorization.LocalSubjectAccessReview, "authorization.k8s.io/v1")
         faults = _faults(review.spec)
+        if review.metadata.namespace not in (None, "", request.info.namespace):
+            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
         if review.spec.resourceAttributes and review.spec.resourceAttributes.namespace != request.info.namespace:
             namespace = review.spec.resourceAttributes.namespace or ""
             path = "spec.resourceAttributes.namespace"
@@ -128,29 +120,38 @@ class Reviews:
         if review.spec.nonResourceAttributes:
             value = review.spec.nonResourceAttributes
             faults.append(invalid_value("spec.nonResourceAttributes", value, "disallowed on this kind of request"))
-        _refuse(faults)
-        return self._answer(review, _subject(review.spec))
+        review.metadata.namespace = None
+        _refuse([*faults, *_metadata_faults(review, "must be empty except for namespace")])
+        review.metadata.namespace = request.info.namespace
+        return await self._answer(review, _subject(review.spec))
 
     async def self_subject_access_review(self, request: Request) -> Response:
         """kubectl auth can-i."""
         review = read_body(request, authorization.SelfSubjectAccessReview, "authorization.k8s.io/v1")
-        _refuse(_attribute_faults(review.spec.resourceAttributes, review.spec.nonResourceAttributes))
-        return self._answer(review, request.user or UserInfo())
+        faults = _attribute_faults(review.spec.resourceAttributes, review.spec.nonResourceAttributes)
+        _refuse([*faults, *_metadata_faults(review, "must be empty")])
+        return await self._answer(review, request.user or UserInfo())
 
-    def _answer(self, review: AccessReview, user: UserInfo) -> Response:
-        info = _question(review.spec.resourceAttributes, review.spec.nonResourceAttributes)
-        allowed, reason = self._authorizer.authorize(user, info)
-        review.status = authorization.SubjectAccessReviewStatus(allowed=allowed, reason=reason or None)
+    async def _answer(self, review: AccessReview, user: UserInfo) -> Response:
+        info, errors = question(review.spec.resourceAttributes, review.spec.nonResourceAttributes)
+        allowed, reason = await settled(self._authorizer.authorize(user, info))
+        review.status = authorization.SubjectAccessReviewStatus(
+            allowed=bool(allowed),
+            denied=True if allowed is False else None,
+            reason=reason or None,
+            evaluationError=", ".join(dict.fromkeys(errors)) or None,
+        )
         return created(review)
 
     async def self_subject_rules_review(self, request: Request) -> Response:
         """kubectl auth can-i --list: every rule that the caller has in a namespace."""
         review = read_body(request, authorization.SelfSubjectRulesReview, "authorization.k8s.io/v1")
-        namespace, user = review.spec.namespace or "", request.user or UserInfo()
+        namespace = review.spec.namespace or ""
         if not namespace:
             raise bad_request("no namespace on request")
+        held = self._authorizer.rules_for(request.user or UserInfo(), namespace)
         status = authorization.SubjectRulesReviewStatus()
-        for _, _, rule in self._index.granted(user, namespace):
+        for rule in held.rules:
             verbs = sorted(rule.verbs)
             if rule.resources:
                 status.resourceRules.append(
@@ -164,9 +165,8 @@ class Reviews:
             if rule.paths:
                 rules = status.nonResourceRules
                 rules.append(authorization.NonResourceRule(verbs=verbs, nonResourceURLs=sorted(rule.paths)))
-        errors = self._index.missing_roles(user, namespace)
-        if errors:
-            status.incomplete, status.evaluationError = True, ", ".join(errors)
+        if held.errors:
+            status.incomplete, status.evaluationError = True, ", ".join(held.errors)
         review.status = status
         return created(review)
 
@@ -179,23 +179,6 @@ def _user_info(user: UserInfo) -> authentication.UserInfo:
 
 def _subject(spec: authorization.SubjectAccessReviewSpec) -> UserInfo:
     return UserInfo(spec.user or "", spec.uid or "", list(spec.groups), dict(spec.extra))
-
-
-def _question(
-    resource: authorization.ResourceAttributes | None, path: authorization.NonResourceAttributes | None
-) -> RequestInfo:
-    if resource is None:
-        return RequestInfo(verb=(path and path.verb) or "", path=(path and path.path) or "")
-    return RequestInfo(
-        verb=resource.verb or "",
-        api_group=resource.group or "",
-        api_version=resource.version or "",
-        resource=resource.resource or "",
-        subresource=resource.subresource or "",
-        namespace=resource.namespace or "",
-        name=resource.name or "",
-        is_resource_request=True,
-    )
 
 
 def _faults(spec: authorization.SubjectAccessReviewSpec) -> list[FieldError]:
@@ -212,7 +195,13 @@ def _attribute_faults(resource: Any, path: Any) -> list[FieldError]:
     if resource is None and path is None:
         why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         return [invalid_value("spec.resourceAttributes", None, why)]
-    return []
+    return list(selector_faults(resource)) if resource is not None else []
+
+
+def _metadata_faults(review: KubernetesObject, why: str) -> list[FieldError]:
+    given = review.metadata
+    given.managedFields = []
+    return [] if given == ObjectMeta() else [invalid_value("metadata", given, why)]
 
 
 def _refuse(faults: list[FieldError]) -> None:

@@ -1,63 +1,122 @@
 """The authorizers behind `--authorization-mode`, each answering one question: may this user make this request?
 
-`authorize(user, info)` returns whether, and the reason. `Union` asks one after the other and takes the first yes. Roles
-and bindings reach `RbacAuthorizer` as changes (old, new), the way informers and watch caches report them; see
-evaluate.py for what is made of them.
+`authorize(user, info)` returns the verdict and the reason: yes, no, or no opinion, which is a no when nobody says yes.
+Who must ask a remote party returns an awaitable of it instead; `settled` takes both. `Union` asks one after the other
+and takes the first yes or no. Roles and bindings reach `RbacAuthorizer` as changes (old, new), the way informers and
+watch caches report them; see evaluate.py for what is made of them. Kubelets: node.py.
 """
 
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wherry.api.rbac_v1 import ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding
 from wherry.meta.errors import quote
 from wherry.server.http import RequestInfo, UserInfo
-from wherry.server.rbac.bootstrap import node_rules
 from wherry.server.rbac.evaluate import SERVICE_ACCOUNT_PREFIX, Binding, BindingKey, Index, RoleKey, Rule, Subject
 from wherry.server.strategies.strategy import Caches
 
-MASTERS, NODES = "system:masters", "system:nodes"
-NODE_PREFIX = "system:node:"
-NODE_LEASES = "kube-node-lease"
+MASTERS = "system:masters"
 
 AnyRole = ClusterRole | Role
 AnyBinding = ClusterRoleBinding | RoleBinding
 
 
-class Authorizer(Protocol):
-    """Says yes, or has no opinion (which is a no when nobody says yes)."""
+Verdict = tuple[bool | None, str]
+"""True: allowed; False: refused, whatever others say; None: no opinion. And why."""
 
-    def authorize(self, user: UserInfo, info: RequestInfo) -> tuple[bool, str]:
-        """Whether `user` may make this request, and why."""
+
+@dataclass(slots=True)
+class Held:
+    """Rules that a user has in a namespace, as far as they can be listed; `errors` say what may be missing."""
+
+    rules: list[Rule] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+class Authorizer(Protocol):
+    """Says yes, says no, or has no opinion."""
+
+    def authorize(self, user: UserInfo, info: RequestInfo) -> Verdict | Awaitable[Verdict]:
+        """Whether `user` may make this request, and why; awaitable only where somebody else has to be asked."""
+
+    def rules_for(self, user: UserInfo, namespace: str) -> Held:
+        """What can be told of the user's rules (SelfSubjectRulesReview)."""
+
+
+async def settled(verdict: Verdict | Awaitable[Verdict]) -> Verdict:
+    """The verdict itself."""
+    return verdict if isinstance(verdict, tuple) else await verdict
 
 
 class AlwaysAllow:
     """`--authorization-mode=AlwaysAllow`."""
 
-    def authorize(self, user: UserInfo, info: RequestInfo) -> tuple[bool, str]:
+    def authorize(self, user: UserInfo, info: RequestInfo) -> Verdict:
         return True, ""
+
+    def rules_for(self, user: UserInfo, namespace: str) -> Held:
+        every = frozenset("*")
+        return Held([Rule(every, every, every), Rule(every, paths=every)])
+
+
+class AlwaysDeny:
+    """`--authorization-mode=AlwaysDeny`."""
+
+    def authorize(self, user: UserInfo, info: RequestInfo) -> Verdict:
+        return None, "Everything is forbidden."
+
+    def rules_for(self, user: UserInfo, namespace: str) -> Held:
+        return Held()
 
 
 class Masters:
     """Group system:masters may do everything, whatever the roles say: the way back in after a mistake."""
 
-    def authorize(self, user: UserInfo, info: RequestInfo) -> tuple[bool, str]:
-        return MASTERS in user.groups, ""
+    def authorize(self, user: UserInfo, info: RequestInfo) -> Verdict:
+        return (True if MASTERS in user.groups else None), ""
+
+    def rules_for(self, user: UserInfo, namespace: str) -> Held:
+        return Held()  # cluster-admin says it
 
 
 class Union:
-    """The first yes wins; a no gives everyone's reasons."""
+    """The first yes or no decides; without one, everyone's reasons are given."""
 
     def __init__(self, *authorizers: Authorizer) -> None:
         self._authorizers = authorizers
 
-    def authorize(self, user: UserInfo, info: RequestInfo) -> tuple[bool, str]:
-        reasons = []
+    def authorize(self, user: UserInfo, info: RequestInfo) -> Verdict | Awaitable[Verdict]:
+        reasons = ""
+        for position, authorizer in enumerate(self._authorizers):
+            verdict = authorizer.authorize(user, info)
+            if not isinstance(verdict, tuple):
+                return self._asking(user, info, position, verdict, reasons)
+            if verdict[0] is not None:
+                return verdict
+            if verdict[1]:
+                reasons = f"{reasons}, {verdict[1]}" if reasons else verdict[1]
+        return None, reasons
+
+    async def _asking(
+        self, user: UserInfo, info: RequestInfo, position: int, first: Awaitable[Verdict], reasons: str
+    ) -> Verdict:
+        """The rest of `authorize`, from the first authorizer on that takes its time."""
+        verdict = await first
+        if verdict[0] is None and position + 1 < len(self._authorizers):
+            rest = await settled(Union(*self._authorizers[position + 1 :]).authorize(user, info))
+            verdict = rest[0], rest[1] if rest[0] is not None else ", ".join(filter(None, (verdict[1], rest[1])))
+        if verdict[0] is None:
+            return None, ", ".join(filter(None, (reasons, verdict[1])))
+        return verdict
+
+    def rules_for(self, user: UserInfo, namespace: str) -> Held:
+        total = Held()
         for authorizer in self._authorizers:
-            allowed, reason = authorizer.authorize(user, info)
-            if allowed:
-                return True, reason
-            if reason:
-                reasons.append(reason)
-        return False, ", ".join(reasons)
+            held = authorizer.rules_for(user, namespace)
+            total.rules += held.rules
+            total.errors += held.errors
+        return total
 
 
 class RbacAuthorizer:
@@ -91,53 +150,16 @@ class RbacAuthorizer:
         elif old is not None:
             self.index.remove_binding(BindingKey(old.metadata.namespace or "", old.metadata.name or ""))
 
-    def authorize(self, user: UserInfo, info: RequestInfo) -> tuple[bool, str]:
+    def authorize(self, user: UserInfo, info: RequestInfo) -> Verdict:
         if info.is_resource_request:
             return self.index.authorize(
                 user, info.verb, info.api_group, info.resource, info.subresource, info.namespace, info.name
             )
         return self.index.authorize_path(user, info.verb, info.path)
 
-
-class NodeAuthorizer:
-    """Kubelets (group system:nodes): the rules of system:node, and of nodes, leases and CSINodes only their own."""
-
-    def __init__(self) -> None:
-        self._index = Index()
-        key = RoleKey("", "system:node")
-        self._index.put_role(key, compile_rules(node_rules()))
-        subject = Subject("Group", NODES, f"Group {quote(NODES)}")
-        self._index.put_binding(Binding(BindingKey("", "system:node"), key, (subject,)))
-
-    def authorize(self, user: UserInfo, info: RequestInfo) -> tuple[bool, str]:
-        if NODES not in user.groups or not info.is_resource_request:
-            return False, ""
-        if not user.name.startswith(NODE_PREFIX):
-            return False, f"unknown node for user {quote(user.name)}"
-        node = user.name[len(NODE_PREFIX) :]
-        if refusal := _foreign(node, info):
-            return False, refusal
-        allowed, _ = self._index.authorize(
-            user, info.verb, info.api_group, info.resource, info.subresource, info.namespace, info.name
-        )
-        return allowed, ""
-
-
-def _foreign(node: str, info: RequestInfo) -> str:
-    """Why `node` may not touch this object, "" when it may."""
-    owned = (info.api_group, info.resource)
-    if owned == ("coordination.k8s.io", "leases"):
-        if info.namespace != NODE_LEASES:
-            return f"can only access leases in the {quote(NODE_LEASES)} system namespace"
-        if info.verb != "create" and info.name != node:
-            return "can only access node lease with the same name as the requesting node"
-    elif owned == ("storage.k8s.io", "csinodes"):
-        if info.verb != "create" and info.name != node:
-            return "can only access CSINode with the same name as the requesting node"
-    elif owned == ("", "nodes") and info.verb in ("get", "update", "patch") and info.name != node:
-        verb = "read" if info.verb == "get" else info.verb
-        return f"node {quote(node)} cannot {verb} {quote(info.name)}, only its own Node object"
-    return ""
+    def rules_for(self, user: UserInfo, namespace: str) -> Held:
+        rules = [rule for _, _, rule in self.index.granted(user, namespace)]
+        return Held(rules, self.index.missing_roles(user, namespace))
 
 
 # From stored objects to the index ------------------------------------------------------------------------------------

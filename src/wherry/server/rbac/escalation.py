@@ -11,7 +11,15 @@ from wherry.api.rbac_v1 import ClusterRole, ClusterRoleBinding, Role, RoleBindin
 from wherry.meta.errors import StatusError, forbidden, not_found, quote
 from wherry.server.admission.plugin import AdmissionPlugin, Attributes, Operation
 from wherry.server.http import RequestInfo, UserInfo
-from wherry.server.rbac.authorizer import MASTERS, AnyBinding, AnyRole, Authorizer, compile_binding, compile_rules
+from wherry.server.rbac.authorizer import (
+    MASTERS,
+    AnyBinding,
+    AnyRole,
+    Authorizer,
+    compile_binding,
+    compile_rules,
+    settled,
+)
 from wherry.server.rbac.bootstrap import GROUP
 from wherry.server.rbac.evaluate import Index, Rule
 
@@ -34,16 +42,16 @@ class EscalationCheck(AdmissionPlugin):
         if MASTERS in attributes.user.groups:
             return
         if isinstance(attributes.object, ClusterRole | Role):
-            self._check_role(attributes, attributes.object, attributes.old_object)
+            await self._check_role(attributes, attributes.object, attributes.old_object)
         elif isinstance(attributes.object, ClusterRoleBinding | RoleBinding):
-            self._check_binding(attributes, attributes.object, attributes.old_object)
+            await self._check_binding(attributes, attributes.object, attributes.old_object)
 
-    def _check_role(self, attributes: Attributes, role: AnyRole, old: AnyRole | None) -> None:
+    async def _check_role(self, attributes: Attributes, role: AnyRole, old: AnyRole | None) -> None:
         aggregation = role.aggregationRule if isinstance(role, ClusterRole) else None
         if old is not None and old.rules == role.rules and getattr(old, "aggregationRule", None) == aggregation:
             return
         plural, name = attributes.resource.plural, role.metadata.name or ""
-        if self._may(attributes, "escalate", plural, attributes.namespace, name):
+        if await self._may(attributes, "escalate", plural, attributes.namespace, name):
             return
         everything = Rule(frozenset("*"), frozenset("*"), frozenset("*"))
         if aggregation is not None and self._uncovered(attributes.user, [everything], ""):
@@ -51,21 +59,21 @@ class EscalationCheck(AdmissionPlugin):
             raise forbidden(attributes.resource.group_resource, name, why)
         self._require(attributes, compile_rules(role.rules), name)
 
-    def _check_binding(self, attributes: Attributes, binding: AnyBinding, old: AnyBinding | None) -> None:
+    async def _check_binding(self, attributes: Attributes, binding: AnyBinding, old: AnyBinding | None) -> None:
         if old is not None and old.roleRef == binding.roleRef and old.subjects == binding.subjects:
             return
         key = compile_binding(binding).role
         plural = "roles" if key.namespace else "clusterroles"
-        if self._may(attributes, "bind", plural, attributes.namespace, key.name):
+        if await self._may(attributes, "bind", plural, attributes.namespace, key.name):
             return
         rules = self._index.role(key)
         if rules is None:
             raise not_found(f"{plural}.{GROUP}", key.name)
         self._require(attributes, list(rules), binding.metadata.name or "")
 
-    def _may(self, attributes: Attributes, verb: str, plural: str, namespace: str, name: str) -> bool:
+    async def _may(self, attributes: Attributes, verb: str, plural: str, namespace: str, name: str) -> bool:
         info = RequestInfo(verb, GROUP, "v1", plural, "", namespace, name, True)
-        return self._authorizer.authorize(attributes.user, info)[0]
+        return bool((await settled(self._authorizer.authorize(attributes.user, info)))[0])
 
     def _uncovered(self, user: UserInfo, wanted: list[Rule], namespace: str) -> list[Rule]:
         held = [rule for _, _, rule in self._index.granted(user, namespace)]

@@ -146,8 +146,8 @@ class Index:
 
     def authorize(
         self, user: UserInfo, verb: str, group: str, resource: str, subresource: str, namespace: str, name: str
-    ) -> tuple[bool, str]:
-        """Whether `user` may do `verb` to a resource, and why."""
+    ) -> tuple[bool | None, str]:
+        """Whether `user` may do `verb` to a resource (never False: roles only allow), and why."""
         key = (user.name, tuple(user.groups), namespace, verb, group, resource, subresource)
         decision = self._decisions.get(key)
         if decision is None:
@@ -157,14 +157,14 @@ class Index:
         if decision.allowed is not None:
             return True, decision.allowed
         reason = decision.names.get(name) if decision.names and name else None
-        return (True, reason) if reason is not None else (False, decision.refused)
+        return (True, reason) if reason is not None else (None, decision.refused)
 
-    def authorize_path(self, user: UserInfo, verb: str, path: str) -> tuple[bool, str]:
+    def authorize_path(self, user: UserInfo, verb: str, path: str) -> tuple[bool | None, str]:
         """Whether `user` may do `verb` to a path that is no resource, and why."""
         for binding, subject, rule in self.granted(user, ""):
             if rule.paths and rule.permits_path(verb, path):
                 return True, _reason(binding, subject)
-        return False, self._missing_roles(user, "")
+        return None, self._missing_roles(user, "")
 
     def granted(self, user: UserInfo, namespace: str) -> Iterator[Granted]:
         """Every rule that `user` has in `namespace` ("" for the cluster), with the binding and subject behind it."""

@@ -23,7 +23,7 @@ from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.x509 import X509Authenticator
 from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.filters.impersonation import ImpersonationFilter
-from wherry.server.http import Request, UserInfo
+from wherry.server.http import Request, RequestInfo, UserInfo
 from wherry.server.rbac import bootstrap
 from wherry.server.rbac.authorizer import Masters, RbacAuthorizer, Union
 from wherry.server.rbac.escalation import EscalationCheck
@@ -102,12 +102,14 @@ def test_a_bootstrap_token_joins_until_it_expires() -> None:
     secret = Secret(metadata=metadata, type="bootstrap.kubernetes.io/token", data=data)
     clock = StandingClock()
     tokens = BootstrapTokens(ObjectCaches(secret), clock)
-    user = tokens.user_of("abcdef.0123456789abcdef")
-    assert user == UserInfo("system:bootstrap:abcdef", "", ["system:bootstrappers", "system:bootstrappers:worker"], {})
-    assert tokens.user_of("abcdef.0123456789abcdee") is None
-    assert tokens.user_of("abcdeg.0123456789abcdef") is None
+    found = tokens.verify("abcdef.0123456789abcdef", [])
+    assert found is not None and found.user == UserInfo(
+        "system:bootstrap:abcdef", "", ["system:bootstrappers", "system:bootstrappers:worker"], {}
+    )
+    assert tokens.verify("abcdef.0123456789abcdee", []) is None
+    assert tokens.verify("abcdeg.0123456789abcdef", []) is None
     clock.passed = 3600
-    assert tokens.user_of("abcdef.0123456789abcdef") is None
+    assert tokens.verify("abcdef.0123456789abcdef", []) is None
 
 
 def rbac(*objects: ClusterRole | Role | ClusterRoleBinding | RoleBinding) -> RbacAuthorizer:
@@ -125,36 +127,40 @@ def granting(user: str, role: str, *rules: PolicyRule) -> list[ClusterRole | Clu
     return [ClusterRole(metadata=ObjectMeta(name=role), rules=list(rules)), binding] if rules else [binding]
 
 
-def test_impersonation_needs_the_verb_for_every_claim() -> None:
+async def test_impersonation_needs_the_verb_for_every_claim() -> None:
     rule = PolicyRule(verbs=["impersonate"], apiGroups=[""], resources=["users"], resourceNames=["bob"])
     apply = ImpersonationFilter(rbac(*granting("ann", "as-bob", rule))).apply
 
-    def claim(**headers: str) -> UserInfo | None:
+    async def claim(**headers: str) -> UserInfo | None:
         named = {f"impersonate-{name}": value for name, value in headers.items()}
         request = Request("GET", "/", headers=named, user=UserInfo("ann", groups=["system:authenticated"]))
-        apply(request)
+        pending = apply(request)
+        assert pending is not None
+        await pending
         return request.user
 
-    assert claim(user="bob") == UserInfo("bob", "", ["system:authenticated"], {})
+    assert await claim(user="bob") == UserInfo("bob", "", ["system:authenticated"], {})
     for headers in ({"user": "eve"}, {"user": "bob", "group": "ops"}, {"user": "bob", "uid": "1"}):
         with pytest.raises(StatusError) as caught:
-            claim(**headers)
+            await claim(**headers)
         assert caught.value.code == 403
     assert caught.value.message == (
         'uids.authentication.k8s.io "1" is forbidden: User "ann" cannot impersonate resource "uids" '
         'in API group "authentication.k8s.io" at the cluster scope'
     )
     with pytest.raises(StatusError) as caught:
-        claim(group="ops")
+        await claim(group="ops")
     assert caught.value.code == 400
 
 
-def test_impersonation_reads_repeated_headers_as_they_come_from_the_wire() -> None:
+async def test_impersonation_reads_repeated_headers_as_they_come_from_the_wire() -> None:
     rule = PolicyRule(verbs=["impersonate"], apiGroups=["", "authentication.k8s.io"], resources=["*"])
     headers = CIMultiDict([("Impersonate-User", "bob"), ("Impersonate-Group", "dev"), ("Impersonate-Group", "ops")])
     headers.add("Impersonate-Extra-Scopes%2Fa", "x")
     request = Request("GET", "/", headers=headers, user=UserInfo("ann"))
-    ImpersonationFilter(rbac(*granting("ann", "as-anyone", rule))).apply(request)
+    pending = ImpersonationFilter(rbac(*granting("ann", "as-anyone", rule))).apply(request)
+    assert pending is not None
+    await pending
     assert request.user == UserInfo("bob", "", ["dev", "ops", "system:authenticated"], {"scopes/a": ["x"]})
     with pytest.raises(StatusError):
         ImpersonationFilter(Masters()).apply(Request("GET", "/", headers=CIMultiDict({"Impersonate-Group": "dev"})))
@@ -212,3 +218,81 @@ async def test_binding_needs_the_rules_or_the_verb() -> None:
         404,
         'clusterroles.rbac.authorization.k8s.io "ghost" not found',
     )
+
+
+# Constrained impersonation (KEP-5284)
+
+
+def constrained(*rules: tuple[str, str, str, str]) -> ImpersonationFilter:
+    """Ann may: verb, API group, resource, name."""
+    granted = [
+        PolicyRule(verbs=[verb], apiGroups=[group], resources=[kind], resourceNames=[name] if name else [])
+        for verb, group, kind, name in rules
+    ]
+    return ImpersonationFilter(rbac(*granting("ann", "constrained", *granted)))
+
+
+async def impersonate(by: ImpersonationFilter, verb: str, real: UserInfo | None = None, **headers: str) -> UserInfo:
+    named = {f"impersonate-{name}": value for name, value in headers.items()}
+    request = Request("GET", "/", headers=named, user=real or UserInfo("ann", groups=["system:authenticated"]))
+    request.info = RequestInfo(verb, "", "v1", "pods", "", "shop", "p", True)
+    pending = by.apply(request)
+    assert pending is not None and request.user is not None
+    await pending
+    return request.user
+
+
+AUTHENTICATION = "authentication.k8s.io"
+
+
+async def test_constrained_impersonation_allows_one_request_and_not_another() -> None:
+    by = constrained(
+        ("impersonate:user-info", AUTHENTICATION, "users", "bob"), ("impersonate-on:user-info:list", "", "pods", "")
+    )
+    assert (await impersonate(by, "list", user="bob")).groups == ["system:authenticated"]
+    with pytest.raises(StatusError) as caught:
+        await impersonate(constrained(("get", "", "pods", "")), "list", user="bob")
+    assert caught.value.message == (
+        'pods "p" is forbidden: User "ann" cannot impersonate-on:user-info:list resource "pods" in API group "" '
+        'in the namespace "shop"'
+    )
+    for verb, user, uid in (("delete", "bob", ""), ("list", "eve", ""), ("list", "bob", "1")):
+        with pytest.raises(StatusError):
+            await impersonate(by, verb, user=user, uid=uid)
+
+
+async def test_nobody_becomes_a_master_by_constrained_impersonation() -> None:
+    by = constrained(
+        ("impersonate:user-info", AUTHENTICATION, "*", ""), ("impersonate-on:user-info:list", "", "pods", "")
+    )
+    with pytest.raises(StatusError) as caught:
+        await impersonate(by, "list", user="bob", group="system:masters")
+    assert caught.value.message.endswith("impersonating the system:masters group is not allowed")
+
+
+async def test_nodes_and_accounts_have_modes_of_their_own() -> None:
+    by = constrained(
+        ("impersonate:arbitrary-node", AUTHENTICATION, "nodes", "n1"),
+        ("impersonate-on:arbitrary-node:get", "", "pods", ""),
+        ("impersonate:serviceaccount", AUTHENTICATION, "serviceaccounts", "robot"),
+        ("impersonate-on:serviceaccount:get", "", "pods", ""),
+    )
+    node = await impersonate(by, "get", user="system:node:n1")
+    assert node.groups == ["system:nodes", "system:authenticated"]
+    robot = await impersonate(by, "get", user="system:serviceaccount:shop:robot")
+    assert robot.groups == ["system:serviceaccounts", "system:serviceaccounts:shop", "system:authenticated"]
+    with pytest.raises(StatusError):
+        await impersonate(by, "get", user="system:node:n2")
+
+
+async def test_an_agent_may_be_the_node_it_runs_on() -> None:
+    rules = [
+        PolicyRule(verbs=["impersonate:associated-node"], apiGroups=[AUTHENTICATION], resources=["nodes"]),
+        PolicyRule(verbs=["impersonate-on:associated-node:get"], apiGroups=[""], resources=["pods"]),
+    ]
+    agent = "system:serviceaccount:kube-system:agent"
+    by = ImpersonationFilter(rbac(*granting(agent, "agent", *rules)))
+    on = {"authentication.kubernetes.io/node-name": ["n1"]}
+    assert (await impersonate(by, "get", UserInfo(agent, extra=on), user="system:node:n1")).name == "system:node:n1"
+    with pytest.raises(StatusError):
+        await impersonate(by, "get", UserInfo(agent, extra=on), user="system:node:n2")

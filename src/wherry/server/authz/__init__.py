@@ -1,0 +1,1 @@
+"""Authorization beyond roles: questions as SubjectAccessReviews, webhooks, and their configuration."""
