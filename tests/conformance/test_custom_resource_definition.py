@@ -4,7 +4,7 @@ import copy
 
 from tests.conformance.definitions import DEFINITIONS, definition, instance, version
 from tests.conformance.entry import conformance
-from tests.conformance.world import World, condition, names
+from tests.conformance.world import Json, World, condition, names
 
 
 @conformance(
@@ -73,7 +73,7 @@ async def test_definitions_are_in_the_discovery_documents(api: World) -> None:
     "requests and from storage works [Conformance]"
 )
 async def test_defaults_are_set_in_requests_and_for_what_is_stored(api: World) -> None:
-    schema = {
+    schema: Json = {
         "type": "object",
         "properties": {"a": {"type": "string", "default": "A"}, "b": {"type": "string"}},
     }
@@ -82,12 +82,12 @@ async def test_defaults_are_set_in_requests_and_for_what_is_stored(api: World) -
     made = await api.create(objects, instance("one"))
     assert made["a"] == "A" and "b" not in made
     later = copy.deepcopy(schema)
-    later["properties"]["b"]["default"] = "B"  # type: ignore[index]
+    later["properties"]["b"]["default"] = "B"
     replaced = [{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema", "value": later}]
     await api.patch(f"{DEFINITIONS}/noxus.example.com", replaced, "json")
     found = await api.until_object(f"{objects}/one", lambda it: "b" in it)
     assert found["a"] == "A" and found["b"] == "B"
-    del later["properties"]["a"]["default"]  # type: ignore[attr-defined]
+    del later["properties"]["a"]["default"]
     await api.patch(f"{DEFINITIONS}/noxus.example.com", replaced, "json")
 
     async def made_without_a() -> bool:

@@ -138,12 +138,13 @@ class World:
             raise AssertionError(what or f"{getattr(condition, '__name__', 'condition')} does not hold") from None
 
     async def until_object(self, path: str, condition: Callable[[Json], Any], **query: str) -> Json:
-        """The object at `path` once `condition(object)` holds."""
+        """The object at `path` once it is there and `condition(object)` holds."""
         seen: list[Any] = [None]
 
         async def holds() -> bool:
-            seen[0] = await self.get(path, **query)
-            return bool(condition(seen[0]))
+            answer = await self.send("GET", path, **query)
+            seen[0] = orjson.loads(answer.body)
+            return answer.status == 200 and bool(condition(seen[0]))
 
         try:
             await self.until(holds)

@@ -13,6 +13,7 @@ from wherry.meta.errors import generic, not_acceptable
 from wherry.meta.resource import Resource
 from wherry.meta.wire import encode
 from wherry.server.http import Handler, Request, Response
+from wherry.server.openapi import gnostic
 from wherry.server.openapi.paths import CustomSchema, PathBuilder
 from wherry.server.openapi.schemas import Schemas
 
@@ -58,12 +59,22 @@ class OpenApi:
         self._hashes = {path: self._hash(listed) for path, listed in self._by_path.items()}
 
     async def v2(self, request: Request) -> Response:
-        """GET /openapi/v2, as JSON; 406 for those who take only the protobuf form."""
+        """GET /openapi/v2, as JSON or, for those who ask for it first, as protobuf."""
+        if _protobuf_first(request):
+            return self._v2_protobuf(request)
         _require_json(request)
         body = self._documents.get("v2")
         if body is None:
             body = self._documents["v2"] = encode(self._build_v2())
         return _cached(request, body)
+
+    def _v2_protobuf(self, request: Request) -> Response:
+        body = self._documents.get("v2 protobuf")
+        if body is None:
+            body = self._documents["v2 protobuf"] = gnostic.encode(self._build_v2())
+        response = _cached(request, body)
+        response.headers["Content-Type"] = gnostic.CONTENT_TYPE
+        return response
 
     async def v3(self, request: Request) -> Response:
         """GET /openapi/v3: where each group version's document is."""
@@ -130,9 +141,17 @@ def _cached(request: Request, body: bytes) -> Response:
     return Response(200, body, headers=headers)
 
 
+def _accepted(request: Request) -> list[str]:
+    return [item.split(";")[0].strip() for item in request.headers.get("accept", "").split(",") if item.strip()]
+
+
+def _protobuf_first(request: Request) -> bool:
+    kinds = [item for item in _accepted(request) if item in (*gnostic.ACCEPTED, "application/json", "*/*")]
+    return bool(kinds) and kinds[0] in gnostic.ACCEPTED
+
+
 def _require_json(request: Request) -> None:
-    accept = request.headers.get("accept", "")
-    kinds = [item.split(";")[0].strip() for item in accept.split(",") if item.strip()]
+    kinds = _accepted(request)
     if kinds and not any(kind in ("application/json", "application/*", "*/*") for kind in kinds):
         raise not_acceptable(["application/json"])
 

@@ -131,7 +131,7 @@ async def test_openapi_describes_custom_resources(edges: Edges) -> None:
     assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
 
 
-async def test_openapi_v2_is_whole_and_refuses_protobuf(edges: Edges) -> None:
+async def test_openapi_v2_is_whole_in_both_forms(edges: Edges) -> None:
     v2 = await document(edges, "/openapi/v2")
     assert v2["swagger"] == "2.0"
     for reference in _references(v2):
@@ -139,9 +139,9 @@ async def test_openapi_v2_is_whole_and_refuses_protobuf(edges: Edges) -> None:
     ids = [op["operationId"] for item in v2["paths"].values() for op in item.values() if isinstance(op, dict)]
     assert len(ids) == len(set(ids))
     assert {"listCoreV1NamespacedPod", "readCoreV1Node", "patchAppsV1NamespacedDeploymentScale"} <= set(ids)
-    with pytest.raises(StatusError) as caught:
-        await call(edges, "/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
-    assert caught.value.code == 406
+    binary = await call(edges, "/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+    assert binary.headers["Content-Type"] == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert isinstance(binary.body, bytes) and binary.body.startswith(b"\x0a\x032.0")
 
 
 def _references(node: Any) -> list[str]:
