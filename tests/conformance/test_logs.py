@@ -17,10 +17,10 @@ from tests.e2e.test_kubectl import wait_until
 
 NOBODY = 65534
 LOG = """
-import datetime, time
+import datetime, threading
 for number in range(20):
     print(datetime.datetime.now().isoformat(), "line", number, "x" * 30, flush=True)
-    time.sleep(0.1)
+    threading.Event().wait(0.1)
 """
 # A backend keeps what it is told and its replica asks it; the frontend passes questions on to either by its Service.
 GUESTBOOK = """
