@@ -147,7 +147,10 @@ def test_a_second_start_and_what_status_tells(tmp_path: Path) -> None:
         assert line.startswith(f"cluster {NAME!r} is already running")
         status = json.loads(cluster.wherry("status", "-o", "json").stdout)
         assert (status["state"], status["ready"], status["nodesReady"]) == ("running", True, 1)
-        assert status["components"] == [{"name": "apiserver", "ready": True, "message": ""}]
+        assert [(one["name"], one["ready"], one["restarts"]) for one in status["components"]] == [
+            (name, True, 0) for name in ("store", "apiserver", "controller-manager", "scheduler", "fake nodes")
+        ]
+        assert all(one["pid"] == status["pid"] and one["memoryBytes"] > 2**20 for one in status["components"])
         cluster.wherry("down", "--keep-data")
         stopped = cluster.wherry("status", "-o", "json", check=False)
         assert (stopped.returncode, json.loads(stopped.stdout)["state"]) == (1, "stopped")

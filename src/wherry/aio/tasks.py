@@ -24,19 +24,38 @@ HEALTHY_SECONDS = 60.0
 Run = Callable[[], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a component does."""
+
+    trouble: str = ""
+    """What is wrong, in one line; empty: nothing."""
+    restarts: int = 0
+
+
 @dataclass(slots=True)
 class Component:
     """One supervised component."""
 
     name: str
     run: Run
+    inside: Callable[[], Health] = Health
+    """What it says of itself while it runs."""
     restarts: int = 0
     last_error: BaseException | None = None
+    waiting: bool = False
+    """It crashed, and will start again."""
     task: "asyncio.Task[None] | None" = None
 
     @property
     def running(self) -> bool:
         return self.task is not None and not self.task.done()
+
+    def health(self) -> Health:
+        """Its own word, and what its supervisor has seen."""
+        inside = self.inside()
+        trouble = f"crashed: {describe(self.last_error)}" if self.waiting and self.last_error else inside.trouble
+        return Health(trouble, self.restarts + inside.restarts)
 
 
 class Supervisor:
@@ -51,13 +70,13 @@ class Supervisor:
         self.components: dict[str, Component] = {}
         """By name, in the order they were started."""
 
-    def start(self, name: str, run: Run) -> Component:
+    def start(self, name: str, run: Run, inside: Callable[[], Health] = Health) -> Component:
         """Run a component until it returns, is stopped, or everything is closed."""
         if self._closing:
             raise RuntimeError(f"cannot start {name}: the supervisor is closing")
         if name in self.components and self.components[name].running:
             raise RuntimeError(f"{name} runs already")
-        component = Component(name, run)
+        component = Component(name, run, inside)
         self.components[name] = component
         component.task = asyncio.create_task(self._keep_running(component), name=name)
         return component
@@ -73,6 +92,12 @@ class Supervisor:
         tasks = [item.task for item in reversed(self.components.values()) if item.task]
         return await _cancel(tasks, deadline_seconds)
 
+    def health(self) -> Health:
+        """All that run, as one."""
+        found = {name: one.health() for name, one in self.components.items() if one.running}
+        trouble = "; ".join(f"{name}: {health.trouble}" for name, health in found.items() if health.trouble)
+        return Health(trouble, sum(health.restarts for health in found.values()))
+
     async def _keep_running(self, component: Component) -> None:
         backoff = Backoff(self._entropy, self._initial_seconds, self._cap_seconds)
         while True:
@@ -84,10 +109,19 @@ class Supervisor:
                 component.last_error = error
                 if self._clock.monotonic() - started >= HEALTHY_SECONDS:
                     backoff.reset()
+                component.waiting = True
                 wait_seconds = backoff.next_seconds()
                 logger.exception("%s crashed; it starts again in %.1f s", component.name, wait_seconds)
             await self._clock.sleep(wait_seconds)
             component.restarts += 1
+            component.waiting = False
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line; of a group, its first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 class TaskSet:

@@ -31,9 +31,23 @@ def command(name: str, data_dir: Path | None, output: str) -> None:
 def _text(status: dict[str, Any]) -> str:
     lines = [f"cluster:  {status['name']} ({'ready' if status['ready'] else status['state']})"]
     lines += [f"{title + ':':<10}{status[title]}" for title in ("server", "runtime", "version", "context")]
+    if status["pid"]:
+        lines += [f"process:  {status['pid']}, {_memory(status['memoryBytes'])}"]
     lines += [f"nodes:    {status['nodesReady']} of {len(status['nodes'])} ready"]
-    for what, parts in (("COMPONENT", status["components"]), ("NODE", status["nodes"])):
-        if parts:
-            lines += ["", f"{what:<24}STATE"]
-            lines += [f"{one['name']:<24}{'ready' if one['ready'] else one['message'] or 'not ready'}" for one in parts]
+    if status["components"]:
+        lines += ["", f"{'COMPONENT':<28}{'RESTARTS':<10}{'MEMORY':<12}STATE"]
+    for one in status["components"]:
+        memory = "in process" if one["pid"] == status["pid"] else _memory(one["memoryBytes"])
+        lines += [f"{one['name']:<28}{one['restarts']:<10}{memory:<12}{_state(one)}"]
+    if status["nodes"]:
+        lines += ["", f"{'NODE':<28}STATE"]
+    lines += [f"{one['name']:<28}{_state(one)}" for one in status["nodes"]]
     return "\n".join(lines) + "\n"
+
+
+def _state(part: dict[str, Any]) -> str:
+    return "ready" if part["ready"] else part["message"] or "not ready"
+
+
+def _memory(count: int | None) -> str:
+    return f"{count / 2**20:.0f} MiB" if count else "-"

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import wherry
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
-from wherry.aio.tasks import Supervisor
+from wherry.aio.tasks import Health, Supervisor
 from wherry.client import kubeconfig
 from wherry.client.client import Client
 from wherry.client.informer import Informers
-from wherry.cluster import addresses, instance
+from wherry.cluster import addresses, instance, report
 from wherry.cluster.control_plane import ControlPlane, ControlPlaneOptions
 from wherry.cluster.down import remove_containers, remove_tables
 from wherry.cluster.failure import ClusterError
@@ -137,6 +137,7 @@ class Cluster:
         finally:
             await preparing
         self.client = self.control_plane.client
+        self.control_plane.server.dispatch.add_routes(report.routes(self.control_plane.server.store, self.supervisor))
         server = f"https://{LOOPBACK}:{self.control_plane.port}"
         self._tell(f"API server: {server}")
         if contained:
@@ -171,9 +172,9 @@ class Cluster:
         from wherry.proxy.proxier import Proxier, ProxyOptions
 
         proxier = Proxier(ProxyOptions(self._nodes[0].place.name), informers, self._proxy_backend(ranges), self._clock)
-        self.supervisor.start("proxy", proxier.run)
+        self.supervisor.start("proxy", proxier.run, lambda: Health(proxier.trouble))
         dns = DnsServer(DnsOptions(address, 0, CLUSTER_DOMAIN), informers, self._clock)
-        self.supervisor.start("dns", dns.run)
+        self.supervisor.start("dns", dns.run, lambda: Health("" if dns.ready.is_set() else "has not begun to answer"))
 
         async def publish() -> None:
             await self._publish_dns(dns, proxier, ranges, address)

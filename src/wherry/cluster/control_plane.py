@@ -143,7 +143,7 @@ class ControlPlane:
             self.server.registry.resources,
             informers=informers,
         )
-        supervisor.start("controllers", manager.run)
+        supervisor.start("controller-manager", manager.run, manager.health)
 
         async def schedule() -> None:
             await Scheduler(self.client, informers, self._clock, self._entropy).run()

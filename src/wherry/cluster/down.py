@@ -25,10 +25,7 @@ GRACE_SECONDS = 2
 async def bring_down(root: Path, name: str, *, keep_data: bool, clock: Clock, say: Callable[[str], None]) -> None:
     """Stop cluster `name`. Raises ClusterError when there is none, or it cannot be stopped."""
     directory = root / name
-    found = instance.read(directory)
-    if found is None:
-        known = ", ".join(one.name for one in instance.all_instances(root)) or "none"
-        raise ClusterError(f"there is no cluster {name!r} under {root} (known: {known})")
+    found = instance.find(root, name)
     if found.running():
         say(f"stopping {name}")
         await _end(found.pid, found.running, clock)

@@ -66,6 +66,15 @@ def read(directory: Path) -> Instance | None:
         raise ClusterError(f"{directory / RECORD} is damaged ({error}): remove it, then run wherry up again") from error
 
 
+def find(root: Path, name: str, hint: str = "") -> Instance:
+    """The record of cluster `name`. Raises ClusterError when there is none, with what there is and `hint`."""
+    found = read(root / name)
+    if found is None:
+        known = ", ".join(one.name for one in all_instances(root)) or "none"
+        raise ClusterError(f"there is no cluster {name!r} under {root} (known: {known}){hint}")
+    return found
+
+
 def all_instances(root: Path) -> list[Instance]:
     """Every cluster recorded under `root`, by name."""
     if not root.is_dir():

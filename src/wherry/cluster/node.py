@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
-from wherry.aio.tasks import Supervisor
+from wherry.aio.tasks import Health, Supervisor
 from wherry.client.client import Client
 from wherry.cluster.addresses import Ranges
 from wherry.cluster.containerd import Containerd
@@ -38,6 +38,7 @@ class ClusterNode:
         self._ranges = ranges
         self._pki = pki
         self._clock = clock
+        self._containerd_restarts = 0
         self.containerd = Containerd(place.directory / "containerd", clock) if runtime == "containerd" else None
 
     async def prepare(self) -> None:
@@ -53,7 +54,7 @@ class ClusterNode:
 
         options = self.kubelet_options()
         if self.containerd is not None:
-            supervisor.start(f"containerd/{self.place.name}", self._keep_containerd)
+            supervisor.start(f"containerd/{self.place.name}", self._keep_containerd, self._containerd_health)
 
         async def run() -> None:
             await Kubelet(options, client, self._make_runtime(), self._clock, entropy).run()
@@ -88,6 +89,11 @@ class ClusterNode:
         while True:
             await self.containerd.start()
             await self.containerd.watch()
+            self._containerd_restarts += 1
+
+    def _containerd_health(self) -> Health:
+        running = self.containerd is not None and self.containerd.running_pid() is not None
+        return Health("" if running else "not running", self._containerd_restarts)
 
     def _make_runtime(self) -> "Runtime":
         if self.containerd is not None:

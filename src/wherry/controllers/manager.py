@@ -13,7 +13,7 @@ from typing import Protocol
 
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
-from wherry.aio.tasks import Run, Supervisor
+from wherry.aio.tasks import Health, Run, Supervisor
 from wherry.client.client import Client
 from wherry.client.informer import Informers
 from wherry.controllers.deployment import DeploymentController
@@ -125,10 +125,15 @@ class ControllerManager:
         pointless = {name for name, setting in _NEEDS.items() if not getattr(options, setting)}
         chosen = {name: make for name, make in chosen.items() if name not in pointless}
         self.controllers = {name: make(parts) for name, make in chosen.items()}
+        self._supervisor = Supervisor(clock, entropy)
+
+    def health(self) -> Health:
+        """Of all controllers together."""
+        return self._supervisor.health()
 
     async def run(self) -> None:
         """Until cancelled. A controller that crashes starts again alone."""
-        supervisor = Supervisor(self._clock, self._entropy)
+        supervisor = self._supervisor = Supervisor(self._clock, self._entropy)
         runs: dict[str, Run] = {"informers": self._own_informers.run} if self._own_informers else {}
         runs |= {name: controller.run for name, controller in self.controllers.items()}
         try:

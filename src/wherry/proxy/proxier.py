@@ -50,6 +50,8 @@ class Proxier:
         self._slices.add_handler(lambda old, new: self._stale.set())
         self.synced = asyncio.Event()
         """Set once the first plan has taken effect."""
+        self.trouble = "the first plan has not taken effect yet"
+        """Why the node does not follow its Services; empty: it does."""
         self.serving: set[str] = set()
         """Names of the service ports that have endpoints and whose rules are in place."""
 
@@ -69,6 +71,7 @@ class Proxier:
                     retry_seconds = RETRY_MIN_SECONDS
                 except BackendError as error:
                     log.error("services are not up to date on this node: %s", error)
+                    self.trouble = str(error)
                     self._stale.set()
                     await self._clock.sleep(retry_seconds)
                     retry_seconds = min(2 * retry_seconds, RETRY_MAX_SECONDS)
@@ -81,6 +84,7 @@ class Proxier:
         await self._backend.apply(ports)
         self.serving = {name for name, port in ports.items() if port.internal}
         self.synced.set()
+        self.trouble = ""
         await self._forget_stale_udp(ports)
 
     async def _forget_stale_udp(self, ports: dict[str, ServicePort]) -> None:

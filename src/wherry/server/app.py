@@ -60,7 +60,13 @@ class Server:
         self.means = Means(self.writer, Deleter(self.writer), Shapes(clock))
         self.custom = CustomResources(self.registry, self.caches, self.writer, self.means.deleter)
         around = Surroundings(
-            self.caches, clock, entropy, self.registry.resources, self.custom.openapi_schema, gauges=self._gauges
+            self.caches,
+            clock,
+            entropy,
+            self.registry.resources,
+            self.custom.openapi_schema,
+            gauges=self._gauges,
+            health={name: {"etcd": self._store_is_well} for name in ("healthz", "livez", "readyz")},
         )
         self.edges = Edges(self.options.edges, around)
         self.content = ContentFilter(self.registry.find)
@@ -165,6 +171,9 @@ class Server:
         """A client in process for anyone; by default for an administrator."""
         transport = self.transport(UserInfo(user, groups=list(groups)))
         return Client(transport, clock=self.clock, entropy=self.entropy)
+
+    async def _store_is_well(self) -> bool:
+        return not self.store.trouble
 
     def _gauges(self) -> Iterable[Gauge]:
         for served in self.registry.served():

@@ -29,6 +29,8 @@ class Committer:
         self._engine = engine
         self._committed = committed
         self._failed = failed
+        self.trouble = ""
+        """Why the last batch did not become durable; empty: it did."""
         self.pending = Batch()
         self._pending_bytes = 0
         self._waiters: list[asyncio.Future[None]] = []
@@ -72,6 +74,7 @@ class Committer:
         assert self._flight is not None
         batch, waiters = self._flight
         self._flight = None
+        self.trouble = str(error) if error else ""
         if error is None:
             self._committed(batch)
             for future in waiters:

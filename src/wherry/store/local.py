@@ -107,6 +107,10 @@ class LocalStore:
     # Reading
 
     @property
+    def trouble(self) -> str:
+        return self._committer.trouble
+
+    @property
     def revision(self) -> int:
         return self._hub.revision
 

@@ -195,6 +195,10 @@ class Store(Protocol):
         """The newest durable revision."""
 
     @property
+    def trouble(self) -> str:
+        """Why the last write could not be made durable; empty when it could."""
+
+    @property
     def compact_revision(self) -> int:
         """Reads at, and watches from, revisions below this one raise CompactedError. 0 when never compacted."""
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from wherry.aio.entropy import Entropy
-from wherry.aio.tasks import Supervisor, TaskSet
+from wherry.aio.tasks import Health, Supervisor, TaskSet
 
 
 class InstantClock:
@@ -131,3 +131,24 @@ async def test_cancel_all_leaves_nothing_running() -> None:
     assert task.cancelled()
     await asyncio.sleep(0)
     assert len(jobs) == 0
+
+
+async def test_health_tells_a_crash_until_the_component_runs_again() -> None:
+    supervisor = Supervisor(InstantClock(), Entropy(1))
+    crashing = Crashing(2)
+    seen: list[Health] = []
+
+    async def run() -> None:
+        seen.append(supervisor.health())
+        await crashing.run()
+
+    supervisor.start("shaky", run)
+    supervisor.start("open", asyncio.Event().wait, lambda: Health("listens to nobody"))  # type: ignore[arg-type]
+    while not (waiting := supervisor.components["shaky"].health()).trouble:  # noqa: ASYNC110 - nothing announces it
+        await asyncio.sleep(0)
+    assert waiting == Health("crashed: RuntimeError: boom", 0)
+    await crashing.settled.wait()
+    assert supervisor.health() == Health("open: listens to nobody", 2)
+    assert [health.restarts for health in seen] == [0, 1, 2]
+    await supervisor.close()
+    assert supervisor.health() == Health()
