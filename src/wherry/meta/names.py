@@ -12,6 +12,8 @@ SUBDOMAIN_MAX = 253
 
 _DNS1123_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS1123_SUBDOMAIN = rf"{_DNS1123_LABEL}(\.{_DNS1123_LABEL})*"
+_UNDERSCORED_LABEL = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_UNDERSCORED = rf"{_UNDERSCORED_LABEL}(\.{_UNDERSCORED_LABEL})*"
 _DNS1035_LABEL = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _WILDCARD = rf"\*\.{_DNS1123_SUBDOMAIN}"
 _LABEL_KEY = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
@@ -20,6 +22,7 @@ _C_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 _CONFIG_KEY = "[-._a-zA-Z0-9]+"
 _PERCENT = "[0-9]+%"
 _HEADER = "[-A-Za-z0-9]+"
+_HTTP_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 _PORT_NAME = re.compile("[-a-z0-9]+")
 
 _LABEL_KEY_TEXT = (
@@ -84,6 +87,18 @@ def dns1123_subdomain(value: str) -> list[str]:
             "and must start and end with an alphanumeric character"
         )
         errors.append(_regex(text, _DNS1123_SUBDOMAIN, "example.com"))
+    return errors
+
+
+def dns1123_subdomain_with_underscore(value: str) -> list[str]:
+    """A search path of a resolver: labels may start with an underscore and hold more."""
+    errors = _too_long(value, SUBDOMAIN_MAX)
+    if not re.fullmatch(_UNDERSCORED, value):
+        text = (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', "
+            "and must start and end with an alphanumeric character"
+        )
+        errors.append(_regex(text, _UNDERSCORED, "example.com"))
     return errors
 
 
@@ -206,6 +221,13 @@ def http_header_name(value: str) -> list[str]:
     if re.fullmatch(_HEADER, value):
         return []
     return [_regex("a valid HTTP header must consist of alphanumeric characters or '-'", _HEADER, "X-Header-Name")]
+
+
+def http_path(value: str) -> list[str]:
+    """What follows the domain in acme.io/foo."""
+    if re.fullmatch(_HTTP_PATH, value):
+        return []
+    return [f"Invalid path (regex used for validation is '{_HTTP_PATH}')"]
 
 
 def path_segment(value: str) -> list[str]:

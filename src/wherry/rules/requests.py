@@ -37,6 +37,11 @@ def container_request_quantities(spec: PodSpec) -> dict[str, Quantity]:
     return _as_quantities(container_sum(spec))
 
 
+def container_limit_quantities(spec: PodSpec) -> dict[str, Quantity]:
+    """What the containers of a pod may use together."""
+    return _as_quantities(container_sum(spec, _limits))
+
+
 def in_scheduler_units(name: str, nanos: int) -> int:
     """Nano-units to millicores (CPU) or whole units, rounded up."""
     return -(-nanos // (NANO // 1000 if name == "cpu" else NANO))

@@ -191,6 +191,8 @@ class Writer:
 
     async def _update_once(self, served: Served, entry: Entry, old: Any, new: Any, write: Write) -> Written | None:
         strategy, ctx = served.strategy, write.ctx
+        if write.subresource:
+            strategy = strategy.part(write.subresource)
         self._carry_over(served, new, old, entry, write)
         attributes = None
         if not write.admitted:

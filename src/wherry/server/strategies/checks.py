@@ -168,3 +168,65 @@ def _selector_expression(path: str, expression: Any) -> Faults:
 def selects_nothing_named(selector: LabelSelector | None) -> bool:
     """A selector without any requirement."""
     return selector is None or not (selector.matchLabels or selector.matchExpressions)
+
+
+def no_backsteps(path: str, value: str) -> Faults:
+    """A path that never goes up."""
+    if ".." in value.split("/"):
+        yield invalid_value(path, value, "must not contain '..'")
+
+
+def descending(path: str, value: str) -> Faults:
+    """A relative path that stays within its root."""
+    if value.startswith("/"):
+        yield invalid_value(path, value, "must be a relative path")
+    yield from no_backsteps(path, value)
+
+
+def not_reserved(path: str, value: str) -> Faults:
+    """A relative path within its root whose first element is no hidden twin of "..": those are the kubelet's."""
+    yield from descending(path, value)
+    if value.startswith("..") and not value.startswith("../"):
+        yield invalid_value(path, value, "must not start with '..'")
+
+
+def domain_prefixed_path(path: str, value: str) -> Faults:
+    """acme.io/foo."""
+    domain, slash, rest = value.partition("/")
+    if not value:
+        yield required(path)
+    elif not (domain and slash and rest):
+        yield invalid_value(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')
+    else:
+        yield from named(path, domain, names.dns1123_subdomain)
+        yield from named(path, rest, names.http_path)
+
+
+def access_modes(path: str, modes: Sequence[str]) -> Faults:
+    """How a volume may be mounted."""
+    for mode in modes:
+        yield from one_of(path, mode, ACCESS_MODES)
+    if "ReadWriteOncePod" in modes and any(mode in ACCESS_MODES and mode != "ReadWriteOncePod" for mode in modes):
+        yield field_forbidden(path, "may not use ReadWriteOncePod with other access modes")
+
+
+ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+
+
+def status_count(status: Any, members: Sequence[str], total: str = "replicas") -> Faults:
+    """Counts of a status: none negative, none above `total`."""
+    for name in members:
+        yield from non_negative(f"status.{name}", getattr(status, name))
+    whole = getattr(status, total, None) or 0
+    for name in members:
+        if name not in (total, *_NO_PART) and (getattr(status, name) or 0) > whole:
+            yield invalid_value(f"status.{name}", getattr(status, name), f"cannot be greater than status.{total}")
+
+
+_NO_PART = ("observedGeneration", "collisionCount", "terminatingReplicas", "unavailableReplicas")
+
+
+def not_decremented(path: str, new: int | None, old: int | None) -> Faults:
+    """A counter that only grows."""
+    if old is not None and (new or 0) < old:
+        yield invalid_value(path, new or 0, "cannot be decremented")

@@ -3,7 +3,7 @@
 from wherry.api.core_v1 import Namespace, NamespaceStatus, Node, NodeSpec
 from wherry.meta import names
 from wherry.meta.errors import FieldError, field_forbidden, invalid_value
-from wherry.server.strategies import addresses, metadata, pod_rules
+from wherry.server.strategies import addresses, metadata
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.pod_defaults import unset
@@ -58,7 +58,7 @@ class NodeStrategy(KindStrategy):
         """Keeps the status, unlike other kinds."""
 
     def rules(self, obj: Node) -> Faults:
-        yield from pod_rules.taints("spec.taints", obj.spec.taints)
+        yield from affinity_rules.taints("spec.taints", obj.spec.taints)
         for index, block in enumerate(obj.spec.podCIDRs):
             yield from addresses.cidr(f"spec.podCIDRs[{index}]", block)
         if obj.spec.podCIDR and obj.spec.podCIDRs and obj.spec.podCIDR != obj.spec.podCIDRs[0]:

@@ -1,25 +1,19 @@
 """Pods: created Pending with a QoS class, immutable but for a few fields, deleted with grace.
 
-Defaults are in pod_defaults.py, the spec's rules in pod_rules.py.
+Defaults are in pod_defaults.py, the spec's rules in pod_rules.py, what may change in pod_changes.py.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 from wherry.api import core_v1 as core
-from wherry.meta.errors import FieldError, field_forbidden, invalid_value
-from wherry.meta.wire import deep_copy
+from wherry.api.meta_v1 import LabelSelector, LabelSelectorRequirement
+from wherry.meta.errors import field_forbidden, invalid_value
 from wherry.rules import pods
 from wherry.rules.requests import qos_class
-from wherry.server.strategies import container_rules, metadata, pod_defaults, pod_rules
+from wherry.server.strategies import container_rules, pod_changes, pod_defaults, pod_rules
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.strategy import RequestContext
-
-_IMMUTABLE = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-)
 
 
 class PodStrategy(KindStrategy):
@@ -36,48 +30,42 @@ class PodStrategy(KindStrategy):
         obj.status = core.PodStatus(phase=pods.PENDING, qosClass=qos_class(obj))
         if obj.spec.schedulingGates:
             obj.status.conditions = [_gated()]
-        obj.spec.ephemeralContainers = []
+        if obj.spec.affinity is not None or obj.spec.topologySpreadConstraints:
+            _merge_label_keys(obj)
+
+    def part(self, subresource: str) -> KindStrategy:
+        rules = _PARTS.get(subresource)
+        return self if rules is None else _PodPart(rules, namespaced=True, has_status=True)
 
     def rules(self, obj: core.Pod) -> Faults:
-        yield from pod_rules.spec("spec", obj.spec)
-        volumes = {volume.name: volume for volume in obj.spec.volumes}
-        for index, container in enumerate(obj.spec.ephemeralContainers):
-            yield from container_rules.common(f"spec.ephemeralContainers[{index}]", container, volumes)
+        if obj.metadata.annotations:
+            yield from _annotations(obj)
+        yield from pod_rules.spec("spec", obj.spec, obj.metadata.name or "")
+        for name in ("containers", "initContainers"):
+            for index, container in enumerate(getattr(obj.spec, name)):
+                yield from container_rules.trimmed(f"spec.{name}[{index}].image", container.image)
+        if not obj.spec.serviceAccountName:
+            yield from _tokens(obj.spec)
+        if pods.is_mirror(obj) and obj.spec.resourceClaims:
+            yield field_forbidden("", "static pods do not support resource claims")
 
-    def validate(self, obj: core.Pod) -> list[FieldError]:
-        errors = super().validate(obj)
+    def create_rules(self, obj: core.Pod) -> Faults:
+        if obj.spec.ephemeralContainers:
+            yield field_forbidden("spec.ephemeralContainers", "cannot be set on create")
         if obj.spec.nodeName and obj.spec.schedulingGates:
-            text = "cannot be set until all schedulingGates have been cleared"
-            errors.append(field_forbidden("spec.nodeName", text))
-        return errors
+            yield field_forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
 
     def update_rules(self, new: core.Pod, old: core.Pod) -> Faults:
-        yield from _tolerations(new, old)
-        yield from _deadline(new, old)
-        old_gates = {gate.name for gate in old.spec.schedulingGates}
-        if any(gate.name not in old_gates for gate in new.spec.schedulingGates):
-            text = "only deletion is allowed, but found new scheduling gate"
-            added = next(gate.name for gate in new.spec.schedulingGates if gate.name not in old_gates)
-            yield field_forbidden("spec.schedulingGates", f"{text} '{added}'")
-        munged = deep_copy(new.spec)
-        _forgive(munged, old.spec)
-        if munged != old.spec:
-            yield field_forbidden("spec", f"{_IMMUTABLE}\n{_difference(old.spec, munged)}")
+        yield from pod_changes.update(new, old)
 
     def prepare_for_status_update(self, new: core.Pod, old: core.Pod, ctx: RequestContext) -> None:
         super().prepare_for_status_update(new, old, ctx)
         # Only deletion sets these, and the QoS class never changes.
         new.metadata.deletionTimestamp = old.metadata.deletionTimestamp
-        new.status.qosClass = old.status.qosClass or new.status.qosClass
+        new.status.qosClass = new.status.qosClass or old.status.qosClass
 
-    def validate_status_update(self, new: core.Pod, old: core.Pod) -> list[FieldError]:
-        errors = list(metadata.validate_update(new.metadata, old.metadata))
-        if (
-            old.status.nominatedNodeName != new.status.nominatedNodeName
-            and len(new.status.nominatedNodeName or "") > 253
-        ):
-            errors.append(invalid_value("status.nominatedNodeName", new.status.nominatedNodeName, "is too long"))
-        return errors
+    def status_rules(self, new: core.Pod, old: core.Pod) -> Faults:
+        yield from pod_changes.status(new, old)
 
     def fields(self, obj: core.Pod) -> dict[str, str]:
         spec, status = obj.spec, obj.status
@@ -111,48 +99,54 @@ def _gated() -> core.PodCondition:
     )
 
 
-def _forgive(munged: core.PodSpec, old: core.PodSpec) -> None:
-    """Undo in `munged` the changes that are allowed."""
-    for mine, theirs in ((munged.containers, old.containers), (munged.initContainers, old.initContainers)):
-        if len(mine) == len(theirs):
-            for container, before in zip(mine, theirs, strict=True):
-                container.image = before.image
-    munged.activeDeadlineSeconds = old.activeDeadlineSeconds
-    munged.tolerations = old.tolerations
-    munged.schedulingGates = old.schedulingGates
-    if (old.terminationGracePeriodSeconds or 0) < 0 and munged.terminationGracePeriodSeconds == 1:
-        munged.terminationGracePeriodSeconds = old.terminationGracePeriodSeconds
-    if old.schedulingGates:
-        # A pod that still waits may tighten where it may go.
-        munged.nodeSelector = old.nodeSelector
-        munged.affinity = old.affinity
+def _annotations(pod: core.Pod) -> Faults:
+    values, path = pod.metadata.annotations, "metadata.annotations"
+    if pods.is_mirror(pod) and not pod.spec.nodeName:
+        text = "must set spec.nodeName if mirror pod annotation is set"
+        yield invalid_value(f"{path}[{pods.MIRROR_ANNOTATION}]", values[pods.MIRROR_ANNOTATION], text)
+    yield from pod_rules.annotations(path, values, pod.spec)
 
 
-def _tolerations(new: core.Pod, old: core.Pod) -> Faults:
-    for toleration in old.spec.tolerations:
-        if not any(_same_but_seconds(toleration, item) for item in new.spec.tolerations):
-            text = "existing toleration can not be modified except its tolerationSeconds"
-            yield field_forbidden("spec.tolerations", text)
-            return
+def _tokens(spec: core.PodSpec) -> Faults:
+    for index, volume in enumerate(spec.volumes):
+        for number, source in enumerate(volume.projected.sources if volume.projected is not None else ()):
+            if source.serviceAccountToken is not None:
+                path = f"spec.volumes[{index}].projected.sources[{number}].serviceAccountToken"
+                yield field_forbidden(path, "must not be specified when serviceAccountName is not set")
 
 
-def _same_but_seconds(one: core.Toleration, other: core.Toleration) -> bool:
-    names = ("key", "operator", "value", "effect")
-    return all((getattr(one, name) or "") == (getattr(other, name) or "") for name in names)
+class _PodPart(PodStrategy):
+    """A subresource that changes one part of a pod by rules of its own."""
+
+    def __init__(self, change: Callable[[core.Pod, core.Pod], Faults], *, namespaced: bool, has_status: bool) -> None:
+        super().__init__(namespaced=namespaced, has_status=has_status)
+        self._change = change
+
+    def update_rules(self, new: core.Pod, old: core.Pod) -> Faults:
+        yield from self._change(new, old)
 
 
-def _deadline(new: core.Pod, old: core.Pod) -> Faults:
-    before, after = old.spec.activeDeadlineSeconds, new.spec.activeDeadlineSeconds
-    if before is None:
-        return
-    path = "spec.activeDeadlineSeconds"
-    if after is None:
-        yield invalid_value(path, None, "must not update from a positive integer to nil value")
-    elif after > before:
-        yield invalid_value(path, after, f"must be less than or equal to previous value {before}")
+_PARTS = {"ephemeralcontainers": pod_changes.ephemeral_containers, "resize": pod_changes.resize}
 
 
-def _difference(old: Any, new: Any) -> str:
-    """The members that differ, one a line."""
-    changed = [name for name in old.__struct_fields__ if getattr(old, name) != getattr(new, name)]
-    return "\n".join(f"  spec.{name}" for name in changed)
+def _merge_label_keys(pod: core.Pod) -> None:
+    """matchLabelKeys become requirements on the values that the pod itself has: selectors are all a scheduler reads."""
+    spec, labels = pod.spec, pod.metadata.labels
+    for constraint in spec.topologySpreadConstraints:
+        _require(constraint.labelSelector, constraint.matchLabelKeys, "In", labels)
+    for side in (spec.affinity.podAffinity, spec.affinity.podAntiAffinity) if spec.affinity is not None else ():
+        if side is None:
+            continue
+        terms = list(side.requiredDuringSchedulingIgnoredDuringExecution)
+        terms += [item.podAffinityTerm for item in side.preferredDuringSchedulingIgnoredDuringExecution]
+        for term in terms:
+            _require(term.labelSelector, term.matchLabelKeys, "In", labels)
+            _require(term.labelSelector, term.mismatchLabelKeys, "NotIn", labels)
+
+
+def _require(selector: LabelSelector | None, keys: list[str], operator: str, labels: dict[str, str]) -> None:
+    added = [
+        LabelSelectorRequirement(key=key, operator=operator, values=[labels[key]]) for key in keys if key in labels
+    ]
+    if selector is not None and added:
+        selector.matchExpressions = [*selector.matchExpressions, *added]

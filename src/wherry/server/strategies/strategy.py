@@ -58,6 +58,10 @@ class Strategy:
     has_status = False
     """The kind has a status subresource: its status is dropped on create and kept on update."""
 
+    def part(self, subresource: str) -> "Strategy":
+        """The rules of a change through a subresource."""
+        return self
+
     def default(self, obj: Any) -> None:
         """Fill in Kubernetes' defaults, in place. Idempotent."""
 
