@@ -3,7 +3,7 @@
 from wherry.api.core_v1 import Namespace, NamespaceStatus, Node, NodeSpec
 from wherry.meta import names
 from wherry.meta.errors import FieldError, field_forbidden, invalid_value
-from wherry.server.strategies import addresses, metadata
+from wherry.server.strategies import addresses, affinity_rules, metadata
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.pod_defaults import unset

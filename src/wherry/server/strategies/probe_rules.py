@@ -8,7 +8,7 @@ from typing import Any
 
 from wherry.api import core_v1 as core
 from wherry.meta import names
-from wherry.meta.errors import field_forbidden, invalid_value, required, too_long
+from wherry.meta.errors import duplicate, field_forbidden, invalid_value, required, too_long
 from wherry.server.strategies import checks
 from wherry.server.strategies.checks import Faults
 
@@ -130,7 +130,7 @@ def resize_policy(path: str, items: Sequence[core.ContainerResizePolicy], restar
     seen: set[str] = set()
     for index, item in enumerate(items):
         if item.resourceName in seen:
-            yield checks.duplicate(f"{path}[{index}]", item.resourceName)
+            yield duplicate(f"{path}[{index}]", item.resourceName)
         seen.add(item.resourceName)
         yield from checks.one_of_required(path, item.resourceName, ("cpu", "memory"))
         yield from checks.one_of_required(path, item.restartPolicy, ("NotRequired", "RestartContainer"))

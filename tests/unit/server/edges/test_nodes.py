@@ -23,7 +23,14 @@ VOLUMES = [
     {"name": "b", "projected": {"sources": [{"secret": {"name": "projected"}}, {"configMap": {"name": "map"}}]}},
     {"name": "c", "persistentVolumeClaim": {"claimName": "claim"}},
     {"name": "d", "csi": {"driver": "x.y", "nodePublishSecretRef": {"name": "of-driver"}}},
-    {"name": "e", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+    {
+        "name": "e",
+        "ephemeral": {
+            "volumeClaimTemplate": {
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1"}}}
+            }
+        },
+    },
 ]
 ENVIRONMENT = [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "of-env", "key": "k"}}}]
 

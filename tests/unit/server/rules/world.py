@@ -46,7 +46,8 @@ def attributes(obj: Any, caches: Objects, operation: Operation = "CREATE") -> At
 def new(group: str, plural: str, *objects: KubernetesObject, **members: Any) -> tuple[Strategy, Any]:
     """A kind's strategy and a new object of it, defaulted and prepared as a create does."""
     rules = strategies(Objects(*objects))[group, plural]
-    kind = next(item for item in RESOURCES if (item.group, item.plural) == (group, plural) and item.type is not None)
+    kind = next(item for item in RESOURCES if (item.group, item.plural) == (group, plural))
+    assert kind.type is not None
     meta = {"name": "x", "namespace": "d"} if kind.namespaced else {"name": "x"}
     obj = convert({"metadata": meta, **members}, kind.type)
     rules.default(obj)
