@@ -79,8 +79,7 @@ class Server:
             self.options.admission, self.caches, self.registry, self.edges.callouts, self.writer.plugins_changed
         )
         self.writer.use_plugins(self._plugins())
-        self.traffic = Traffic(self.options.traffic, self.registry, self.caches, self.loopback_client, clock)
-        self.edges.metrics.families.append(self.traffic.gate.collect)
+        self.traffic = Traffic(self.options.traffic, self.registry, self.caches, self.loopback_client, self.edges)
         self.dispatch.add_routes(self.traffic.routes())
 
     def _plugins(self) -> list[AdmissionPlugin]:
@@ -113,8 +112,7 @@ class Server:
         gate = traffic.gate
         try:
             request.info = request_info(request)
-            if request.raw is not None:
-                traffic.lifecycle.begin(request, begin)
+            traffic.begin(request, begin)
             chosen = self.content.choose(request)
             edges = self.edges
             for who in edges.who:
@@ -144,14 +142,13 @@ class Server:
         except Exception as error:  # noqa: BLE001 - one broken request must not take the server with it
             _log.exception("%s %s failed", request.method, request.path)
             response = await self._refusal(request, internal_error(f"{type(error).__name__}: {error}"), chosen)
+            traffic.crashed(request, error)
         finally:
             seconds = self.clock.monotonic() - begin
             if seat is not None:
                 gate.leave(seat, seconds)
-            if request.raw is not None:
-                traffic.lifecycle.end(request)
-        if request.flow_headers is not None:
-            response.headers.update(request.flow_headers)
+            traffic.end(request)
+        traffic.answered(request, response)
         self.edges.metrics.observe(request.info, response.status, seconds)
         return response
 

@@ -5,7 +5,7 @@ app.py makes one `Edges` from what the server has and then takes from it the fil
 """
 
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from wherry import KUBERNETES_VERSION
@@ -28,7 +28,7 @@ from wherry.server.handlers.reviews import Reviews
 from wherry.server.handlers.status_endpoints import Check, StatusEndpoints
 from wherry.server.handlers.streaming import PodStreams
 from wherry.server.handlers.token import TokenHandler
-from wherry.server.http import Handler
+from wherry.server.http import Handler, Request
 from wherry.server.kubelets import Kubelets, kubelet_context
 from wherry.server.metrics import Gauge, Metrics
 from wherry.server.openapi import documents
@@ -41,6 +41,8 @@ from wherry.server.rbac.node_graph import NodeGraph
 from wherry.server.strategies.strategy import Caches
 from wherry.server.tokens import SigningKey, TokenIssuer, TokenVerifier, VerificationKey
 
+Who = Callable[[Request], Awaitable[None] | None]
+"""A step towards knowing who asks; awaitable where somebody else must be asked first."""
 MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
 
 
@@ -109,7 +111,7 @@ class Edges:
         )
         self.impersonation = ImpersonationFilter(self.authorizer)
         self.authorization = AuthorizationFilter(self.authorizer)
-        self.who = (self.authentication.apply, self.impersonation.apply)
+        self.who: tuple[Who, ...] = (self.authentication.apply, self.impersonation.apply)
         """Each in turn; what one returns is awaited: only where a remote party decides."""
         self.escalation = EscalationCheck(self.authorizer, self.rbac.index)
         self.metrics = Metrics(around.gauges)

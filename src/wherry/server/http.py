@@ -48,6 +48,7 @@ class Request:
 
     __slots__ = (
         "audit",
+        "audit_id",
         "body",
         "flow_headers",
         "headers",
@@ -58,6 +59,7 @@ class Request:
         "query",
         "query_string",
         "raw",
+        "record",
         "remote",
         "user",
     )
@@ -91,6 +93,10 @@ class Request:
         """The aiohttp request, for WebSocket and raw upgrades; None in process."""
         self.info = RequestInfo()
         self.audit: dict[str, str] = {}
+        """Annotations for the audit log."""
+        self.audit_id = ""
+        self.record: Any = None
+        """The audit log's (server/audit/auditor.py) while the request is being recorded."""
         self.flow_headers: dict[str, str] | None = None
         """What the answer tells of priority and fairness."""
 

@@ -1,22 +1,23 @@
-"""What regulates requests, put together: priority and fairness, time limits, the server's orderly end.
+"""What regulates and records requests, put together: priority and fairness, time limits, the end, the audit log.
 
 app.py makes one `Traffic` and asks it at fixed points of the chain; each part stands in its own module: fairness/,
-lifecycle.py.
+lifecycle.py, audit/. What is not configured costs a look at an attribute.
 """
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from wherry.aio.clock import Clock
 from wherry.api.flowcontrol_v1 import FlowSchema, PriorityLevelConfiguration
 from wherry.client.client import Client
+from wherry.server.audit.options import AuditOptions, make_auditor
 from wherry.server.caches import Caches
+from wherry.server.edges import Edges
 from wherry.server.fairness.dumps import Dumps
 from wherry.server.fairness.fairness import MUTATING, READ_ONLY, Fairness, Gate, Limits
 from wherry.server.fairness.keeping import Keeper
-from wherry.server.http import Handler, Request
+from wherry.server.http import Handler, Request, Response
 from wherry.server.lifecycle import REQUEST_SECONDS, Lifecycle
 from wherry.server.registry import Registry
 
@@ -37,14 +38,16 @@ class TrafficOptions:
     """--shutdown-delay-duration: how long to serve on after readyz has begun to fail."""
     shutdown_send_retry_after: bool = False
     """--shutdown-send-retry-after: answer late-comers with 429 while requests under way finish."""
+    audit: AuditOptions = field(default_factory=AuditOptions)
 
 
 class Traffic:
     """One per server."""
 
     def __init__(
-        self, options: TrafficOptions, registry: Registry, caches: Caches, client: Callable[[], Client], clock: Clock
+        self, options: TrafficOptions, registry: Registry, caches: Caches, client: Callable[[], Client], edges: Edges
     ) -> None:
+        clock = edges.callouts.clock
         self._options = options
         self._registry = registry
         self._caches = caches
@@ -58,6 +61,44 @@ class Traffic:
         self._keeper = Keeper(client, caches, clock)
         self._dumps = Dumps(self.fairness, clock) if self.fairness is not None else None
         self._task: asyncio.Task[None] | None = None
+        edges.metrics.families.append(self.gate.collect)
+        self._audit_prefix = edges.callouts.entropy.uid()[:24]
+        self._count = 0
+        self._auditor = make_auditor(options.audit, edges.callouts, clock)
+        if self._auditor is not None:
+            edges.metrics.families.append(self._auditor.collect)
+            edges.who = (edges.who[0], self._auditor.received, *edges.who[1:])
+
+    # Points of the chain
+
+    def begin(self, request: Request, now: float) -> None:
+        """The request came in. Raises Refusal, and StatusError for a timeout that cannot be read."""
+        if request.raw is not None or self._auditor is not None:
+            self._count += 1
+            request.audit_id = request.headers.get("audit-id") or f"{self._audit_prefix}{self._count:012x}"
+        if request.raw is not None:
+            self.lifecycle.begin(request, now)
+
+    def end(self, request: Request) -> None:
+        """The request is answered or was given up."""
+        if request.raw is not None:
+            self.lifecycle.end(request)
+
+    def answered(self, request: Request, response: Response) -> None:
+        """The answer is ready to go."""
+        if request.flow_headers is not None:
+            response.headers.update(request.flow_headers)
+        if request.audit_id:
+            response.headers["Audit-Id"] = request.audit_id
+        if self._auditor is not None:
+            self._auditor.answered(request, response)
+
+    def crashed(self, request: Request, error: Exception) -> None:
+        """The handler broke."""
+        if self._auditor is not None:
+            self._auditor.crashed(request, error)
+
+    # The rest
 
     def _sizes(self, request: Request) -> tuple[int, int]:
         info = request.info
@@ -93,3 +134,5 @@ class Traffic:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._auditor is not None:
+            await self._auditor.close()

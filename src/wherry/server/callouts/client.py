@@ -117,6 +117,14 @@ class Callouts:
 
     async def post(self, remote: Remote, value: Any, *, timeout_seconds: float, query: str = "") -> Any:
         """Send JSON, return the JSON answered. Raises CalloutError."""
+        body = await self.deliver(remote, value, timeout_seconds=timeout_seconds, query=query)
+        try:
+            return orjson.loads(body)
+        except ValueError as error:
+            raise CalloutError(f"couldn't get version/kind; json parse error: {error}") from error
+
+    async def deliver(self, remote: Remote, value: Any, *, timeout_seconds: float, query: str = "") -> bytes:
+        """Send JSON, return whatever comes with a 2xx. Raises CalloutError."""
         from aiohttp import ClientError
 
         shown = f'Post "{remote.url}{"?" + query if query else ""}"'
@@ -132,10 +140,7 @@ class Callouts:
         if not 200 <= status < 300:
             refusal = _refusal(status, body)
             raise CalloutError(refusal.message, refusal)
-        try:
-            return orjson.loads(body)
-        except ValueError as error:
-            raise CalloutError(f"couldn't get version/kind; json parse error: {error}") from error
+        return body
 
     async def _exchange(self, remote: Remote, body: bytes, query: str) -> tuple[int, bytes]:
         import yarl

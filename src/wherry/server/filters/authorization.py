@@ -21,14 +21,24 @@ class AuthorizationFilter:
         verdict = self._authorizer.authorize(request.user or UserInfo(), request.info)
         if not isinstance(verdict, tuple):
             return self._asking(request, verdict)
+        if request.record is not None:
+            _note(request, verdict)
         if not verdict[0]:
             raise refusal(request.user or UserInfo(), request.info, verdict[1])
         return None
 
     async def _asking(self, request: Request, pending: Awaitable[Verdict]) -> None:
-        allowed, reason = await pending
-        if not allowed:
-            raise refusal(request.user or UserInfo(), request.info, reason)
+        verdict = await pending
+        if request.record is not None:
+            _note(request, verdict)
+        if not verdict[0]:
+            raise refusal(request.user or UserInfo(), request.info, verdict[1])
+
+
+def _note(request: Request, verdict: Verdict) -> None:
+    """Tell the audit log."""
+    request.audit["authorization.k8s.io/decision"] = "allow" if verdict[0] else "forbid"
+    request.audit["authorization.k8s.io/reason"] = verdict[1]
 
 
 def refusal(user: UserInfo, info: RequestInfo, reason: str) -> StatusError:

@@ -70,7 +70,6 @@ class ImpersonationFilter:
                 if len(self._succeeded) >= REMEMBERED_MAX:
                     self._succeeded.clear()
                 self._succeeded[asker] = mode
-                request.audit["impersonator"] = real.name
                 request.user = _completed(claimed, constrained=mode.name != _LEGACY)
                 return
         assert first is not None  # the last mode applies to everyone
