@@ -57,6 +57,8 @@ _TITLES = {
     INTERNAL: "Internal error",
 }
 _WITHOUT_VALUE = frozenset({REQUIRED, FORBIDDEN, TOO_LONG, INTERNAL})
+OMITTED: Any = object()
+"""The value of a fault that is not worth repeating."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class FieldError:
     def message(self) -> str:
         """What the cause says: `Invalid value: "x": detail`."""
         body = _TITLES[self.type]
-        if self.type not in _WITHOUT_VALUE:
+        if self.type not in _WITHOUT_VALUE and self.bad_value is not OMITTED:
             body = f"{body}: {_show(self.bad_value)}"
         return f"{body}: {self.detail}" if self.detail else body
 

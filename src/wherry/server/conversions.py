@@ -16,6 +16,7 @@ from wherry.api import core_v1 as core
 from wherry.api import events_v1 as events
 from wherry.meta import wire
 from wherry.meta.resource import Resource
+from wherry.server.strategies.autoscaler import cpu_metric
 
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
 _CONDITIONS = "autoscaling.alpha.kubernetes.io/conditions"
@@ -114,6 +115,8 @@ def _scaler_stored(obj: v1.HorizontalPodAutoscaler) -> v2.HorizontalPodAutoscale
     if percent is not None:
         target = {"type": "Utilization", "averageUtilization": percent}
         metrics.insert(0, {"type": "Resource", "resource": {"name": "cpu", "target": target}})
+    elif not metrics:
+        metrics.append(wire.to_builtins(cpu_metric()))
     status.pop("currentCPUUtilizationPercentage", None)
     spec["metrics"] = metrics
     spec["behavior"] = _json(annotations.pop(_BEHAVIOR, None), None)

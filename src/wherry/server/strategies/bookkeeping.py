@@ -1,14 +1,19 @@
-"""Events, leases, quotas, limit ranges and autoscalers."""
+"""Events, leases, controller revisions, pod templates and runtime classes."""
 
 from typing import Any
 
+from wherry.api.apps_v1 import ControllerRevision
 from wherry.api.coordination_v1 import Lease
-from wherry.api.core_v1 import LimitRange, ResourceQuota
-from wherry.meta.errors import invalid_value, required
-from wherry.server.strategies import checks
+from wherry.api.core_v1 import PodTemplate, ResourceRequirements
+from wherry.api.node_v1 import RuntimeClass
+from wherry.meta import names
+from wherry.meta.errors import duplicate, invalid_value, required
+from wherry.server.strategies import affinity_rules, checks, pod_defaults, pod_rules, resource_rules
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
-from wherry.server.strategies.pod_defaults import unset
+
+_ELSEWHERE = "does not match event.namespace"
+_NOTE_MAX = 1024
 
 
 class EventStrategy(KindStrategy):
@@ -17,10 +22,31 @@ class EventStrategy(KindStrategy):
     allow_create_on_update = True
 
     def rules(self, obj: Any) -> Faults:
-        target = obj.involvedObject if hasattr(obj, "involvedObject") else obj.regarding
-        namespace = target.namespace or ""
-        if (obj.metadata.namespace or "") != (namespace or "default"):
-            yield invalid_value("involvedObject.namespace", namespace, "does not match event.namespace")
+        core = hasattr(obj, "involvedObject")
+        target, own = (obj.involvedObject if core else obj.regarding).namespace or "", obj.metadata.namespace or ""
+        if obj.eventTime is None:
+            if own != target and not (own == "default" and not target):
+                yield invalid_value("involvedObject.namespace", target, _ELSEWHERE)
+            return
+        if not target and own not in ("default", "kube-system"):
+            yield invalid_value("involvedObject.namespace", target, _ELSEWHERE)
+        path = "reportingController"
+        reporter = (obj.reportingComponent if core else obj.reportingController) or ""
+        if not reporter:
+            yield required(path)
+        yield from checks.named(path, reporter, names.qualified_name)
+        note = obj.message if core else obj.note
+        for name, value, limit in (
+            ("reportingInstance", obj.reportingInstance, 128),
+            ("action", obj.action, 128),
+            ("reason", obj.reason, 128),
+        ):
+            if not value:
+                yield required(name)
+            elif len(value.encode()) > limit:
+                yield invalid_value(name, "", f"can have at most {limit} characters")
+        if len((note or "").encode()) > _NOTE_MAX:
+            yield invalid_value("message", "", f"can have at most {_NOTE_MAX} characters")
 
     def fields(self, obj: Any) -> dict[str, str]:
         core = hasattr(obj, "involvedObject")
@@ -43,73 +69,45 @@ class LeaseStrategy(KindStrategy):
         yield from checks.non_negative("spec.leaseTransitions", obj.spec.leaseTransitions)
 
 
-class QuotaStrategy(KindStrategy):
-    """v1 ResourceQuota."""
+class RevisionStrategy(KindStrategy):
+    """apps ControllerRevision: a state once kept never changes."""
 
-    def rules(self, obj: ResourceQuota) -> Faults:
-        for name, quantity in obj.spec.hard.items():
-            yield from checks.quantity_non_negative(f"spec.hard[{name}]", quantity)
+    def rules(self, obj: ControllerRevision) -> Faults:
+        if obj.data is None:
+            yield required("data", "data is mandatory")
+        yield from checks.non_negative("revision", obj.revision)
 
-    def update_rules(self, new: ResourceQuota, old: ResourceQuota) -> Faults:
-        yield from checks.immutable("spec.scopes", new.spec.scopes, old.spec.scopes)
-
-
-class LimitRangeStrategy(KindStrategy):
-    """v1 LimitRange: default limits from maxima, default requests from default limits, then from minima."""
-
-    def default(self, obj: LimitRange) -> None:
-        for item in obj.spec.limits:
-            if item.type == "Container":
-                item.default = {**item.max, **item.default}
-                item.defaultRequest = {**item.min, **item.default, **item.defaultRequest}
-
-    def rules(self, obj: LimitRange) -> Faults:
-        for index, item in enumerate(obj.spec.limits):
-            path = f"spec.limits[{index}]"
-            yield from checks.present(f"{path}.type", item.type)
-            for name, low in item.min.items():
-                high = item.max.get(name)
-                if high is not None and low.compare(high) > 0:
-                    text = f"min value {low} is greater than max value {high}"
-                    yield invalid_value(f"{path}.min[{name}]", str(low), text)
+    def update_rules(self, new: ControllerRevision, old: ControllerRevision) -> Faults:
+        yield from checks.immutable("data", new.data, old.data)
 
 
-class AutoscalerStrategy(KindStrategy):
-    """autoscaling HorizontalPodAutoscaler, either version."""
+class PodTemplateStrategy(KindStrategy):
+    """v1 PodTemplate."""
 
-    def default(self, obj: Any) -> None:
-        unset(obj.spec, minReplicas=1)
-        behavior = getattr(obj.spec, "behavior", None)
-        for name, rules in (("Up", getattr(behavior, "scaleUp", None)), ("Down", getattr(behavior, "scaleDown", None))):
-            if rules is not None:
-                unset(rules, selectPolicy="Max")
-                if name == "Up":
-                    unset(rules, stabilizationWindowSeconds=0)
+    generation_counts = ("template",)
 
-    def rules(self, obj: Any) -> Faults:
-        spec = obj.spec
-        if spec.minReplicas is not None and spec.minReplicas < 1:
-            yield invalid_value("spec.minReplicas", spec.minReplicas, "must be greater than or equal to 1")
-        if spec.maxReplicas < 1:
-            yield invalid_value("spec.maxReplicas", spec.maxReplicas, "must be greater than 0")
-        elif spec.minReplicas is not None and spec.maxReplicas < spec.minReplicas:
-            text = "must be greater than or equal to `minReplicas`"
-            yield invalid_value("spec.maxReplicas", spec.maxReplicas, text)
-        for name in ("kind", "name"):
-            if not getattr(spec.scaleTargetRef, name):
-                yield required(f"spec.scaleTargetRef.{name}")
+    def default(self, obj: PodTemplate) -> None:
+        pod_defaults.template(obj.template)
+
+    def rules(self, obj: PodTemplate) -> Faults:
+        yield from pod_rules.template("template", obj.template)
 
 
-class ResourceSliceStrategy(KindStrategy):
-    """resource.k8s.io ResourceSlice."""
+class RuntimeClassStrategy(KindStrategy):
+    """node.k8s.io RuntimeClass."""
 
-    generation_counts = ("spec",)
+    def rules(self, obj: RuntimeClass) -> Faults:
+        yield from checks.named("handler", obj.handler, names.dns1123_label)
+        if obj.overhead is not None:
+            limits = ResourceRequirements(limits=obj.overhead.podFixed)
+            yield from resource_rules.requirements("overhead.podFixed", limits)
+        if obj.scheduling is not None:
+            given, path = obj.scheduling.tolerations, "scheduling.tolerations"
+            yield from checks.labels("scheduling.nodeSelector", obj.scheduling.nodeSelector)
+            yield from affinity_rules.tolerations(path, given)
+            for index, item in enumerate(given):
+                if item in given[:index]:
+                    yield duplicate(f"{path}[{index}]", item)
 
-    def fields(self, obj: Any) -> dict[str, str]:
-        return {"spec.nodeName": obj.spec.nodeName or "", "spec.driver": obj.spec.driver}
-
-
-class SpecGenerationStrategy(KindStrategy):
-    """Kinds of which only the generation is counted (IngressClass, …)."""
-
-    generation_counts = ("spec",)
+    def update_rules(self, new: RuntimeClass, old: RuntimeClass) -> Faults:
+        yield from checks.immutable("handler", new.handler, old.handler)

@@ -213,17 +213,21 @@ def access_modes(path: str, modes: Sequence[str]) -> Faults:
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 
 
-def status_count(status: Any, members: Sequence[str], total: str = "replicas") -> Faults:
-    """Counts of a status: none negative, none above `total`."""
+def status_counts(status: Any, members: Sequence[str]) -> Faults:
+    """Counts of pods: none negative, none of a part above the whole."""
     for name in members:
         yield from non_negative(f"status.{name}", getattr(status, name))
-    whole = getattr(status, total, None) or 0
+    whole = status.replicas or 0
     for name in members:
-        if name not in (total, *_NO_PART) and (getattr(status, name) or 0) > whole:
-            yield invalid_value(f"status.{name}", getattr(status, name), f"cannot be greater than status.{total}")
+        count = getattr(status, name) or 0
+        if name in _PARTS and count > whole:
+            yield invalid_value(f"status.{name}", count, "cannot be greater than status.replicas")
+    if "availableReplicas" in members and (status.availableReplicas or 0) > (status.readyReplicas or 0):
+        text = "cannot be greater than readyReplicas"
+        yield invalid_value("status.availableReplicas", status.availableReplicas, text)
 
 
-_NO_PART = ("observedGeneration", "collisionCount", "terminatingReplicas", "unavailableReplicas")
+_PARTS = ("updatedReplicas", "readyReplicas", "availableReplicas", "fullyLabeledReplicas", "currentReplicas")
 
 
 def not_decremented(path: str, new: int | None, old: int | None) -> Faults:

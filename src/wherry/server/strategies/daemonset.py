@@ -1,7 +1,7 @@
 """DaemonSets: one pod on every node that suits."""
 
 from wherry.api.apps_v1 import DaemonSet, RollingUpdateDaemonSet
-from wherry.meta.errors import invalid_value, required
+from wherry.meta.errors import invalid_value, not_supported, required
 from wherry.server.strategies import checks, pod_defaults, workloads
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
@@ -25,16 +25,28 @@ class DaemonSetStrategy(KindStrategy):
     def rules(self, obj: DaemonSet) -> Faults:
         spec = obj.spec
         yield from workloads.selector("spec.selector", spec.selector, "daemonset")
-        yield from workloads.template("spec.template", spec.template, spec.selector)
+        yield from workloads.template("spec.template", spec.template, spec.selector, "DaemonSet")
         yield from checks.non_negative("spec.minReadySeconds", spec.minReadySeconds)
         yield from checks.non_negative("spec.revisionHistoryLimit", spec.revisionHistoryLimit)
         strategy = spec.updateStrategy
-        yield from checks.one_of_required("spec.updateStrategy.type", strategy.type, ("OnDelete", "RollingUpdate"))
+        if strategy.type not in ("RollingUpdate", "OnDelete"):
+            yield not_supported("spec.updateStrategy", strategy, ("RollingUpdate", "OnDelete"))
         if strategy.type == "RollingUpdate":
             yield from _rolling("spec.updateStrategy.rollingUpdate", strategy.rollingUpdate)
 
     def update_rules(self, new: DaemonSet, old: DaemonSet) -> Faults:
         yield from checks.immutable("spec.selector", new.spec.selector, old.spec.selector)
+
+    def status_rules(self, new: DaemonSet, old: DaemonSet) -> Faults:
+        for name in _COUNTS:
+            yield from checks.non_negative(f"status.{name}", getattr(new.status, name))
+        yield from checks.not_decremented("status.collisionCount", new.status.collisionCount, old.status.collisionCount)
+
+
+_COUNTS = (
+    "currentNumberScheduled numberMisscheduled desiredNumberScheduled numberReady observedGeneration "
+    "updatedNumberScheduled numberAvailable numberUnavailable collisionCount".split()
+)
 
 
 def _rolling(path: str, rolling: RollingUpdateDaemonSet | None) -> Faults:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from wherry.api.apps_v1 import Deployment, RollingUpdateDeployment
-from wherry.meta.errors import field_forbidden, invalid_value
+from wherry.meta.errors import field_forbidden, invalid_value, not_supported
 from wherry.server.strategies import checks, pod_defaults, workloads
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
@@ -34,7 +34,7 @@ class DeploymentStrategy(KindStrategy):
         spec = obj.spec
         yield from workloads.replicas("spec", spec)
         yield from workloads.selector("spec.selector", spec.selector, "deployment")
-        yield from workloads.template("spec.template", spec.template, spec.selector)
+        yield from workloads.template("spec.template", spec.template, spec.selector, "ReplicaSet")
         yield from _strategy("spec.strategy", spec.strategy)
         yield from checks.non_negative("spec.revisionHistoryLimit", spec.revisionHistoryLimit)
         yield from checks.non_negative("spec.progressDeadlineSeconds", spec.progressDeadlineSeconds)
@@ -45,9 +45,15 @@ class DeploymentStrategy(KindStrategy):
     def update_rules(self, new: Deployment, old: Deployment) -> Faults:
         yield from checks.immutable("spec.selector", new.spec.selector, old.spec.selector)
 
+    def status_rules(self, new: Deployment, old: Deployment) -> Faults:
+        counts = ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
+        yield from checks.status_counts(new.status, (*counts, "unavailableReplicas", "collisionCount"))
+        yield from checks.not_decremented("status.collisionCount", new.status.collisionCount, old.status.collisionCount)
+
 
 def _strategy(path: str, strategy: Any) -> Faults:
-    yield from checks.one_of_required(f"{path}.type", strategy.type, ("Recreate", "RollingUpdate"))
+    if strategy.type not in ("Recreate", "RollingUpdate"):
+        yield not_supported(path, strategy, ("Recreate", "RollingUpdate"))
     rolling = strategy.rollingUpdate
     if strategy.type == "Recreate" and rolling is not None:
         text = "may not be specified when strategy `type` is 'Recreate'"

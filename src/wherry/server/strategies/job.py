@@ -3,11 +3,11 @@
 import re
 
 from wherry.api.batch_v1 import CronJob, Job, JobSpec
-from wherry.api.core_v1 import PodTemplateSpec
 from wherry.api.meta_v1 import LabelSelector
 from wherry.meta import names
-from wherry.meta.errors import field_forbidden, invalid_value, required
-from wherry.server.strategies import checks, metadata, pod_defaults, workloads
+from wherry.meta.errors import invalid_value, not_supported, required
+from wherry.meta.labels import from_label_selector
+from wherry.server.strategies import checks, job_rules, pod_defaults, workloads
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.pod_defaults import unset
@@ -15,7 +15,8 @@ from wherry.server.strategies.strategy import RequestContext
 
 CONTROLLER_UID, JOB_NAME = "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
 LEGACY_CONTROLLER_UID, LEGACY_JOB_NAME = "controller-uid", "job-name"
-_RESTART = ("Never", "OnFailure")
+CRON_NAME_MAX = 52
+"""63, less what a Job of it is called after: a dash and minutes since 1970."""
 _UNLIMITED = 2**31 - 1
 
 
@@ -52,22 +53,25 @@ class JobStrategy(KindStrategy):
             _generate_selector(obj)
 
     def rules(self, obj: Job) -> Faults:
+        if not obj.spec.manualSelector and obj.spec.selector is not None:
+            yield from _generated(obj)
+        yield from job_rules.spec("spec", obj.spec)
         if obj.spec.selector is None:
             yield required("spec.selector")
-        yield from _job_spec("spec", obj.spec)
-        yield from workloads.template("spec.template", obj.spec.template, obj.spec.selector, restart=_RESTART)
+        else:
+            yield from checks.label_selector("spec.selector", obj.spec.selector)
+            yield from workloads.matching("spec.template", obj.spec.template, obj.spec.selector)
         if obj.spec.completionMode == "Indexed" and obj.spec.completions:
             last = f"{obj.metadata.name}-{obj.spec.completions - 1}"
-            yield from checks.named("metadata.name", last, names.dns1123_label)
+            if names.dns1123_label(last):
+                text = f"will not able to create pod with invalid DNS label: {last}"
+                yield invalid_value("metadata.name", obj.metadata.name, text)
 
     def update_rules(self, new: Job, old: Job) -> Faults:
-        yield from checks.immutable("spec.selector", new.spec.selector, old.spec.selector)
-        yield from _template_update(new, old)
-        for name in ("completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"):
-            yield from checks.immutable(f"spec.{name}", getattr(new.spec, name), getattr(old.spec, name))
-        elastic = new.spec.completionMode == "Indexed" and new.spec.completions == new.spec.parallelism
-        if not (elastic and old.spec.completions == old.spec.parallelism):
-            yield from checks.immutable("spec.completions", new.spec.completions, old.spec.completions)
+        yield from job_rules.update(new, old)
+
+    def status_rules(self, new: Job, old: Job) -> Faults:
+        yield from job_rules.status(new, old)
 
     def fields(self, obj: Job) -> dict[str, str]:
         return {"status.successful": str(obj.status.succeeded or 0)}
@@ -80,47 +84,18 @@ def _generate_selector(job: Job) -> None:
     job.spec.selector = LabelSelector(matchLabels={CONTROLLER_UID: uid})
 
 
-def _job_spec(path: str, spec: JobSpec) -> Faults:
-    for name in (
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ):
-        yield from checks.non_negative(f"{path}.{name}", getattr(spec, name))
-    yield from checks.one_of(f"{path}.completionMode", spec.completionMode, ("Indexed", "NonIndexed"))
-    if spec.completionMode == "Indexed" and spec.completions is None:
-        yield required(f"{path}.completions", "when completion mode is Indexed")
-    if spec.completionMode == "Indexed" and (spec.parallelism or 0) > 100000:
-        text = "must be less than or equal to 100000 when completion mode is Indexed"
-        yield invalid_value(f"{path}.parallelism", spec.parallelism, text)
-    policies = ("Failed",) if spec.podFailurePolicy is not None else ("Failed", "TerminatingOrFailed")
-    yield from checks.one_of(f"{path}.podReplacementPolicy", spec.podReplacementPolicy, policies)
-    if spec.backoffLimitPerIndex is not None and spec.completionMode != "Indexed":
-        yield invalid_value(
-            f"{path}.backoffLimitPerIndex", spec.backoffLimitPerIndex, "requires indexed completion mode"
-        )
-    if spec.podFailurePolicy is not None and spec.template.spec.restartPolicy != "Never":
-        text = 'only "Never" is supported when podFailurePolicy is specified'
-        yield invalid_value(f"{path}.template.spec.restartPolicy", spec.template.spec.restartPolicy, text)
-
-
-def _template_update(new: Job, old: Job) -> Faults:
-    """A suspended Job that never started may change where its pods go."""
-    if new.spec.template == old.spec.template:
-        return
-    if old.spec.suspend and not old.status.startTime and _same_but_scheduling(new.spec.template, old.spec.template):
-        return
-    yield invalid_value("spec.template", new.spec.template, checks.IMMUTABLE)
-
-
-def _same_but_scheduling(new: PodTemplateSpec, old: PodTemplateSpec) -> bool:
-    mutable = ("nodeSelector", "tolerations", "schedulingGates", "affinity")
-    fields = (name for name in new.spec.__struct_fields__ if name not in mutable)
-    return all(getattr(new.spec, name) == getattr(old.spec, name) for name in fields)
+def _generated(job: Job) -> Faults:
+    """The labels that tie pods to their Job are there, and mean it."""
+    labels, uid, name = job.spec.template.metadata.labels, job.metadata.uid or "", job.metadata.name or ""
+    wanted = {LEGACY_CONTROLLER_UID: uid, LEGACY_JOB_NAME: name, CONTROLLER_UID: uid, JOB_NAME: name}
+    for key, value in wanted.items():
+        path = "spec.template.metadata"
+        if key not in labels:
+            yield required(f"{path}.labels", f"must be '{value}'")
+        elif labels[key] != value:
+            yield invalid_value(f"{path}.labels", labels, f"must be '{value}'")
+    if job.spec.selector is not None and not from_label_selector(job.spec.selector).matches(wanted):
+        yield invalid_value("spec.selector", job.spec.selector, "`selector` not auto-generated")
 
 
 class CronJobStrategy(KindStrategy):
@@ -141,25 +116,37 @@ class CronJobStrategy(KindStrategy):
         # The template of a Job is defaulted less than a Job: counts are left to the Job that is made of it.
         pod_defaults.template(spec.template)
 
+    def create_rules(self, obj: CronJob) -> Faults:
+        yield from _time_zone("spec.timeZone", obj.spec.timeZone)
+        if len(obj.metadata.name or "") > CRON_NAME_MAX:
+            yield invalid_value("metadata.name", obj.metadata.name, f"must be no more than {CRON_NAME_MAX} characters")
+
     def rules(self, obj: CronJob) -> Faults:
+        yield from self._rules(obj, None)
+
+    def changed_rules(self, new: CronJob, old: CronJob) -> Faults:
+        yield from self._rules(new, old)
+        if new.spec.timeZone != old.spec.timeZone:
+            yield from _time_zone("spec.timeZone", new.spec.timeZone)
+
+    def _rules(self, obj: CronJob, old: CronJob | None) -> Faults:
         spec = obj.spec
-        if len(obj.metadata.name or "") > 52:
-            yield invalid_value("metadata.name", obj.metadata.name, "must be no more than 52 characters")
-        yield from _schedule("spec.schedule", spec.schedule, spec.timeZone)
+        if not spec.schedule:
+            yield required("spec.schedule")
+        else:
+            zoned = old is not None and "TZ" in old.spec.schedule
+            yield from _schedule("spec.schedule", spec.schedule, spec.timeZone, zoned=zoned)
         yield from checks.non_negative("spec.startingDeadlineSeconds", spec.startingDeadlineSeconds)
         policies = ("Allow", "Forbid", "Replace")
         yield from checks.one_of_required("spec.concurrencyPolicy", spec.concurrencyPolicy, policies)
+        job, path = spec.jobTemplate.spec, "spec.jobTemplate.spec"
+        yield from job_rules.spec(path, job)
+        if job.selector is not None:
+            yield invalid_value(f"{path}.selector", job.selector, "`selector` will be auto-generated")
+        if job.manualSelector:
+            yield not_supported(f"{path}.manualSelector", True, ("nil", "false"))
         yield from checks.non_negative("spec.successfulJobsHistoryLimit", spec.successfulJobsHistoryLimit)
         yield from checks.non_negative("spec.failedJobsHistoryLimit", spec.failedJobsHistoryLimit)
-        job = spec.jobTemplate
-        yield from checks.labels("spec.jobTemplate.labels", job.metadata.labels)
-        yield from metadata.annotations("spec.jobTemplate.annotations", job.metadata.annotations)
-        if job.spec.manualSelector:
-            yield field_forbidden("spec.jobTemplate.spec.manualSelector", "`manualSelector` will be auto-generated")
-        if job.spec.selector is not None:
-            yield field_forbidden("spec.jobTemplate.spec.selector", "`selector` will be auto-generated")
-        yield from _job_spec("spec.jobTemplate.spec", job.spec)
-        yield from workloads.template("spec.jobTemplate.spec.template", job.spec.template, None, restart=_RESTART)
 
 
 _MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
@@ -168,24 +155,33 @@ _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _FIELDS = ((0, 59, ()), (0, 23, ()), (1, 31, ()), (1, 12, _MONTHS), (0, 6, _DAYS))
 
 
-def _schedule(path: str, text: str, time_zone: str | None) -> Faults:
-    if not text:
-        yield required(path)
+def _schedule(path: str, text: str, time_zone: str | None, *, zoned: bool) -> Faults:
+    if fault := cron_fault(text):
+        yield invalid_value(path, text, fault)
+    if "TZ" in text and not zoned:
+        yield invalid_value(path, text, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
+    elif "TZ" in text and time_zone is not None:
+        yield invalid_value(path, text, "cannot use both timeZone field and TZ or CRON_TZ in schedule")
+
+
+def _time_zone(path: str, zone: str | None) -> Faults:
+    if zone is None:
+        return
+    if not zone:
+        yield invalid_value(path, zone, "timeZone must be nil or non-empty string")
+    elif not all(_ZONE_PART.fullmatch(part) and part not in (".", "..") for part in zone.split("/")):
+        yield invalid_value(path, zone, f"unknown time zone {zone}")
     else:
-        if "TZ" in text and time_zone is not None:
-            yield invalid_value(path, text, "cannot use both timeZone field and TZ or CRON_TZ in schedule")
-        elif "TZ" in text:
-            yield invalid_value(path, text, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
-        if fault := cron_fault(text):
-            yield invalid_value(path, text, fault)
-    if time_zone is not None and (not time_zone or time_zone.lower() == "local"):
-        yield invalid_value(
-            "spec.timeZone",
-            time_zone,
-            "timeZone must be nil or non-empty string"
-            if not time_zone
-            else "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
-        )
+        if zone.lower() == "local":
+            text = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+            yield invalid_value(path, zone, text)
+        import zoneinfo  # reads files; most CronJobs name no zone
+
+        if zone.lower() not in ("local", "utc") and zone not in zoneinfo.available_timezones():
+            yield invalid_value(path, zone, f"unknown time zone {zone}")
+
+
+_ZONE_PART = re.compile(r"(?!-)[A-Za-z.\-_0-9+]{1,14}")
 
 
 def cron_fault(text: str) -> str:

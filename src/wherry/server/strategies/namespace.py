@@ -58,7 +58,7 @@ class NodeStrategy(KindStrategy):
         """Keeps the status, unlike other kinds."""
 
     def rules(self, obj: Node) -> Faults:
-        yield from affinity_rules.taints("spec.taints", obj.spec.taints)
+        yield from affinity_rules.taints("metadata.taints", obj.spec.taints)
         for index, block in enumerate(obj.spec.podCIDRs):
             yield from addresses.cidr(f"spec.podCIDRs[{index}]", block)
         if obj.spec.podCIDR and obj.spec.podCIDRs and obj.spec.podCIDR != obj.spec.podCIDRs[0]:

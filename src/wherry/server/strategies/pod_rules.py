@@ -36,14 +36,19 @@ _NO_COST = "must be a 32bit integer"
 
 def template(path: str, value: core.PodTemplateSpec) -> Faults:
     """A pod template: labels, annotations and spec; ephemeral containers belong to pods only."""
-    yield from checks.labels(f"{path}.labels", value.metadata.labels)
-    if value.metadata.annotations:
-        yield from metadata.annotations(f"{path}.annotations", value.metadata.annotations)
-        yield from annotations(f"{path}.annotations", value.metadata.annotations, value.spec)
+    yield from template_metadata(path, value)
     yield from spec(f"{path}.spec", value.spec)
     if value.spec.ephemeralContainers:
         text = "ephemeral containers not allowed in pod template"
         yield field_forbidden(f"{path}.spec.ephemeralContainers", text)
+
+
+def template_metadata(path: str, value: core.PodTemplateSpec) -> Faults:
+    """A pod template's labels and annotations: all else of its metadata means nothing."""
+    yield from checks.labels(f"{path}.labels", value.metadata.labels)
+    if value.metadata.annotations:
+        yield from metadata.annotations(f"{path}.annotations", value.metadata.annotations)
+        yield from annotations(f"{path}.annotations", value.metadata.annotations, value.spec)
 
 
 def annotations(path: str, values: Mapping[str, str], pod_spec: core.PodSpec) -> Faults:

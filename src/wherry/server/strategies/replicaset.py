@@ -2,11 +2,14 @@
 
 from wherry.api.apps_v1 import ReplicaSet
 from wherry.api.core_v1 import ReplicationController
-from wherry.meta.errors import invalid_value, required
-from wherry.server.strategies import checks, pod_defaults, pod_rules, workloads
+from wherry.api.meta_v1 import LabelSelector
+from wherry.meta.errors import required
+from wherry.server.strategies import checks, pod_defaults, workloads
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.pod_defaults import unset
+
+_COUNTS = ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration")
 
 
 class ReplicaSetStrategy(KindStrategy):
@@ -21,10 +24,13 @@ class ReplicaSetStrategy(KindStrategy):
     def rules(self, obj: ReplicaSet) -> Faults:
         yield from workloads.replicas("spec", obj.spec)
         yield from workloads.selector("spec.selector", obj.spec.selector, "deployment")
-        yield from workloads.template("spec.template", obj.spec.template, obj.spec.selector)
+        yield from workloads.template("spec.template", obj.spec.template, obj.spec.selector, "ReplicaSet")
 
     def update_rules(self, new: ReplicaSet, old: ReplicaSet) -> Faults:
         yield from checks.immutable("spec.selector", new.spec.selector, old.spec.selector)
+
+    def status_rules(self, new: ReplicaSet, old: ReplicaSet) -> Faults:
+        yield from checks.status_counts(new.status, _COUNTS)
 
     def fields(self, obj: ReplicaSet) -> dict[str, str]:
         return {"status.replicas": str(obj.status.replicas or 0)}
@@ -51,11 +57,11 @@ class ReplicationControllerStrategy(KindStrategy):
         if spec.template is None:
             yield required("spec.template")
             return
-        labels = spec.template.metadata.labels
-        if any(labels.get(key) != value for key, value in spec.selector.items()):
-            text = "`selector` does not match template `labels`"
-            yield invalid_value("spec.template.metadata.labels", labels, text)
-        yield from pod_rules.template("spec.template", spec.template)
+        wanted = LabelSelector(matchLabels=spec.selector)
+        yield from workloads.template("spec.template", spec.template, wanted, "ReplicationController")
+
+    def status_rules(self, new: ReplicationController, old: ReplicationController) -> Faults:
+        yield from checks.status_counts(new.status, _COUNTS)
 
     def fields(self, obj: ReplicationController) -> dict[str, str]:
         return {"status.replicas": str(obj.status.replicas or 0)}

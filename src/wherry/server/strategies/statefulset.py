@@ -4,8 +4,10 @@ from wherry.api.apps_v1 import (
     RollingUpdateStatefulSetStrategy,
     StatefulSet,
     StatefulSetPersistentVolumeClaimRetentionPolicy,
+    StatefulSetUpdateStrategy,
 )
-from wherry.meta.errors import field_forbidden
+from wherry.meta import names
+from wherry.meta.errors import field_forbidden, invalid_value, not_supported
 from wherry.server.strategies import checks, pod_defaults, workloads
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
@@ -30,6 +32,7 @@ class StatefulSetStrategy(KindStrategy):
     """apps/v1 StatefulSet."""
 
     generation_counts = ("spec",)
+    name_check = staticmethod(names.dns1123_label)
 
     def default(self, obj: StatefulSet) -> None:
         spec = obj.spec
@@ -50,24 +53,25 @@ class StatefulSetStrategy(KindStrategy):
 
     def rules(self, obj: StatefulSet) -> Faults:
         spec = obj.spec
-        yield from checks.one_of_required("spec.podManagementPolicy", spec.podManagementPolicy, _MANAGEMENT)
-        yield from checks.one_of_required("spec.updateStrategy.type", spec.updateStrategy.type, _STRATEGIES)
-        rolling = spec.updateStrategy.rollingUpdate
-        if rolling is not None:
-            yield from checks.non_negative("spec.updateStrategy.rollingUpdate.partition", rolling.partition)
-            yield from checks.count_or_percent(
-                "spec.updateStrategy.rollingUpdate.maxUnavailable", rolling.maxUnavailable
-            )
+        if spec.podManagementPolicy not in ("OrderedReady", "Parallel"):
+            text = "must be 'OrderedReady' or 'Parallel'"
+            yield invalid_value("spec.podManagementPolicy", spec.podManagementPolicy, text)
+        yield from _update_strategy("spec.updateStrategy", spec.updateStrategy)
         if (retention := spec.persistentVolumeClaimRetentionPolicy) is not None:
             path = "spec.persistentVolumeClaimRetentionPolicy"
-            yield from checks.one_of(f"{path}.whenDeleted", retention.whenDeleted, ("Delete", "Retain"))
-            yield from checks.one_of(f"{path}.whenScaled", retention.whenScaled, ("Delete", "Retain"))
+            for name in ("whenDeleted", "whenScaled"):
+                if getattr(retention, name) not in ("Retain", "Delete"):
+                    yield not_supported(f"{path}.{name}", getattr(retention, name), ("Retain", "Delete"))
         yield from workloads.replicas("spec", spec)
         if spec.ordinals is not None:
             yield from checks.non_negative("spec.ordinals.start", spec.ordinals.start)
         yield from workloads.selector("spec.selector", spec.selector, "statefulset")
-        yield from workloads.template("spec.template", spec.template, spec.selector)
+        yield from workloads.template("spec.template", spec.template, spec.selector, "StatefulSet", whole=False)
         yield from checks.non_negative("spec.revisionHistoryLimit", spec.revisionHistoryLimit)
+
+    def create_rules(self, obj: StatefulSet) -> Faults:
+        if obj.spec.serviceName:
+            yield from checks.named("spec.serviceName", obj.spec.serviceName, names.dns1123_subdomain)
 
     def update_rules(self, new: StatefulSet, old: StatefulSet) -> Faults:
         for name in new.spec.__struct_fields__:
@@ -75,6 +79,25 @@ class StatefulSetStrategy(KindStrategy):
                 yield field_forbidden("spec", _UPDATE_FORBIDDEN)
                 return
 
+    def status_rules(self, new: StatefulSet, old: StatefulSet) -> Faults:
+        counts = ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
+        yield from checks.status_counts(new.status, (*counts, "observedGeneration", "collisionCount"))
+        yield from checks.not_decremented("status.collisionCount", new.status.collisionCount, old.status.collisionCount)
 
-_MANAGEMENT = ("OrderedReady", "Parallel")
-_STRATEGIES = ("OnDelete", "RollingUpdate")
+
+def _update_strategy(path: str, strategy: StatefulSetUpdateStrategy) -> Faults:
+    rolling = strategy.rollingUpdate
+    if strategy.type == "OnDelete":
+        if rolling is not None:
+            text = "only allowed for updateStrategy 'RollingUpdate'"
+            yield invalid_value(f"{path}.rollingUpdate", rolling, text)
+    elif strategy.type != "RollingUpdate":
+        yield invalid_value(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")
+    elif rolling is not None:
+        here, unavailable = f"{path}.rollingUpdate", rolling.maxUnavailable
+        yield from checks.non_negative(f"{here}.partition", rolling.partition)
+        if unavailable is not None:
+            yield from checks.count_or_percent(f"{here}.maxUnavailable", unavailable)
+            if unavailable in (0, "0%"):
+                yield invalid_value(f"{here}.maxUnavailable", unavailable, "cannot be 0")
+            yield from checks.at_most_hundred_percent(f"{here}.maxUnavailable", unavailable)

@@ -3,6 +3,7 @@
 from wherry.api.registry import RESOURCES
 from wherry.meta.resource import Resource
 from wherry.server.allocators import AddressAllocator, PortAllocator
+from wherry.server.strategies import devices
 from wherry.server.strategies.access import (
     RBAC,
     BindingStrategy,
@@ -11,14 +12,13 @@ from wherry.server.strategies.access import (
     RoleStrategy,
     SigningRequestStrategy,
 )
+from wherry.server.strategies.autoscaler import AutoscalerStrategy, DisruptionBudgetStrategy
 from wherry.server.strategies.bookkeeping import (
-    AutoscalerStrategy,
     EventStrategy,
     LeaseStrategy,
-    LimitRangeStrategy,
-    QuotaStrategy,
-    ResourceSliceStrategy,
-    SpecGenerationStrategy,
+    PodTemplateStrategy,
+    RevisionStrategy,
+    RuntimeClassStrategy,
 )
 from wherry.server.strategies.configmap import ConfigMapStrategy, SecretStrategy
 from wherry.server.strategies.customresourcedefinition import CustomResourceDefinitionStrategy
@@ -29,20 +29,27 @@ from wherry.server.strategies.job import CronJobStrategy, JobStrategy
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.namespace import NamespaceStrategy, NodeStrategy, ServiceAccountStrategy
 from wherry.server.strategies.network import (
-    DisruptionBudgetStrategy,
     EndpointSliceStrategy,
     EndpointsStrategy,
+    IngressClassStrategy,
     IngressStrategy,
+    IPAddressStrategy,
     NetworkPolicyStrategy,
+    ServiceCIDRStrategy,
 )
 from wherry.server.strategies.pod import PodStrategy
+from wherry.server.strategies.quota import LimitRangeStrategy, QuotaStrategy
 from wherry.server.strategies.replicaset import ReplicaSetStrategy, ReplicationControllerStrategy
 from wherry.server.strategies.service import ServiceStrategy
 from wherry.server.strategies.statefulset import StatefulSetStrategy
 from wherry.server.strategies.storage import (
+    AttachmentStrategy,
     ClaimStrategy,
     CSIDriverStrategy,
+    CSINodeStrategy,
+    StorageCapacityStrategy,
     StorageClassStrategy,
+    VolumeAttributesClassStrategy,
     VolumeStrategy,
 )
 from wherry.server.strategies.strategy import Caches, Strategy
@@ -61,6 +68,7 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("", "persistentvolumeclaims"): ClaimStrategy,
     ("", "persistentvolumes"): VolumeStrategy,
     ("", "pods"): PodStrategy,
+    ("", "podtemplates"): PodTemplateStrategy,
     ("", "replicationcontrollers"): ReplicationControllerStrategy,
     ("", "resourcequotas"): QuotaStrategy,
     ("", "secrets"): SecretStrategy,
@@ -72,6 +80,7 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): PolicyStrategy,
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): WebhookConfigurationStrategy,
     ("apiextensions.k8s.io", "customresourcedefinitions"): CustomResourceDefinitionStrategy,
+    ("apps", "controllerrevisions"): RevisionStrategy,
     ("apps", "daemonsets"): DaemonSetStrategy,
     ("apps", "deployments"): DeploymentStrategy,
     ("apps", "replicasets"): ReplicaSetStrategy,
@@ -85,7 +94,10 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("events.k8s.io", "events"): EventStrategy,
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): FlowSchemaStrategy,
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): PriorityLevelStrategy,
-    ("networking.k8s.io", "ingressclasses"): SpecGenerationStrategy,
+    ("networking.k8s.io", "ingressclasses"): IngressClassStrategy,
+    ("networking.k8s.io", "ipaddresses"): IPAddressStrategy,
+    ("networking.k8s.io", "servicecidrs"): ServiceCIDRStrategy,
+    ("node.k8s.io", "runtimeclasses"): RuntimeClassStrategy,
     ("networking.k8s.io", "ingresses"): IngressStrategy,
     ("networking.k8s.io", "networkpolicies"): NetworkPolicyStrategy,
     ("policy", "poddisruptionbudgets"): DisruptionBudgetStrategy,
@@ -93,10 +105,17 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     (RBAC, "clusterroles"): RoleStrategy,
     (RBAC, "rolebindings"): BindingStrategy,
     (RBAC, "roles"): RoleStrategy,
-    ("resource.k8s.io", "resourceslices"): ResourceSliceStrategy,
+    ("resource.k8s.io", "deviceclasses"): devices.DeviceClassStrategy,
+    ("resource.k8s.io", "resourceclaims"): devices.ClaimStrategy,
+    ("resource.k8s.io", "resourceclaimtemplates"): devices.TemplateStrategy,
+    ("resource.k8s.io", "resourceslices"): devices.ResourceSliceStrategy,
     ("scheduling.k8s.io", "priorityclasses"): PriorityClassStrategy,
     ("storage.k8s.io", "csidrivers"): CSIDriverStrategy,
+    ("storage.k8s.io", "csinodes"): CSINodeStrategy,
+    ("storage.k8s.io", "csistoragecapacities"): StorageCapacityStrategy,
     ("storage.k8s.io", "storageclasses"): StorageClassStrategy,
+    ("storage.k8s.io", "volumeattachments"): AttachmentStrategy,
+    ("storage.k8s.io", "volumeattributesclasses"): VolumeAttributesClassStrategy,
 }
 
 

@@ -1,6 +1,6 @@
 """The rules of a pod's volumes: one source each, and what each source requires.
 
-PersistentVolumes name their sources alike (`SOURCE_RULES`); what they require beyond is in persistent_rules.py.
+PersistentVolumes name their sources alike and ask `source` for each; what they require beyond is in storage.py.
 
 Source: kubernetes pkg/apis/core/validation.
 """

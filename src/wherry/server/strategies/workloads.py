@@ -4,7 +4,7 @@ from typing import Any
 
 from wherry.api.core_v1 import PodTemplateSpec
 from wherry.api.meta_v1 import LabelSelector
-from wherry.meta.errors import invalid_value, not_supported, required
+from wherry.meta.errors import field_forbidden, invalid_value, not_supported, required
 from wherry.meta.labels import from_label_selector
 from wherry.server.strategies import checks, pod_rules
 from wherry.server.strategies.checks import Faults
@@ -23,23 +23,38 @@ def selector(path: str, value: LabelSelector | None, kind: str) -> Faults:
 
 
 def template(
-    path: str, value: PodTemplateSpec | None, wanted: LabelSelector | None, *, restart: tuple[str, ...] = ("Always",)
+    path: str,
+    value: PodTemplateSpec | None,
+    wanted: LabelSelector | None,
+    kind: str,
+    *,
+    whole: bool = True,
 ) -> Faults:
-    """A pod template whose labels the selector matches and whose restart policy suits the kind."""
+    """A pod template of pods that run forever, which the selector matches.
+
+    `whole`: its spec is looked into; a StatefulSet's mounts name volumes that only its pods have.
+    """
     if value is None:
         yield required(path)
         return
+    yield from matching(path, value, wanted)
+    if whole:
+        yield from pod_rules.template(path, value)
+    else:
+        yield from pod_rules.template_metadata(path, value)
+    if value.spec.restartPolicy != "Always":
+        yield not_supported(f"{path}.spec.restartPolicy", value.spec.restartPolicy, ("Always",))
+    if value.spec.activeDeadlineSeconds is not None:
+        text = f"activeDeadlineSeconds in {kind} is not Supported"
+        yield field_forbidden(f"{path}.spec.activeDeadlineSeconds", text)
+
+
+def matching(path: str, value: PodTemplateSpec, wanted: LabelSelector | None) -> Faults:
+    """The selector matches the template's labels."""
     labels = value.metadata.labels
     if wanted is not None and not checks.selects_nothing_named(wanted) and _matches(wanted, labels) is False:
         text = "`selector` does not match template `labels`"
         yield invalid_value(f"{path}.metadata.labels", labels, text)
-    yield from pod_rules.template(path, value)
-    if value.spec.restartPolicy not in restart:
-        yield not_supported(f"{path}.spec.restartPolicy", value.spec.restartPolicy, sorted(restart))
-    if restart == ("Always",) and value.spec.activeDeadlineSeconds is not None:
-        yield from checks.unchanged(
-            f"{path}.spec.activeDeadlineSeconds", True, False, "activeDeadlineSeconds in ReplicaSet is not Supported"
-        )
 
 
 def _matches(wanted: LabelSelector, labels: dict[str, str]) -> bool | None:
