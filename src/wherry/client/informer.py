@@ -1,6 +1,8 @@
 """A local copy of one kind, kept current: list once, then watch for ever.
 
-Each object is decoded once and shared, so nobody may change what `get` and `list` return (wire.deep_copy first).
+Each object is decoded once and shared, so nobody may change what `get` and `list` return (wire.deep_copy first). Kept
+without managedFields, half of what an object weighs and nothing that a controller reads; a server takes their absence
+in an update for no change.
 Handlers are told of every change, in order, on the event loop, and usually just put a key on a queue
 (client/workqueue.py). When the server no longer has the revision to go on from (410) the informer lists again, and
 handlers see the difference, deletions included.
@@ -53,8 +55,11 @@ class Informer(Generic[T]):
         label_selector: str = "",
         field_selector: str = "",
         resource: Resource | None = None,
+        keep: Callable[[T], T] | None = None,
     ) -> None:
+        """`keep` gives what to keep of an object, for who needs little of many; handlers see no more than that."""
         self._client = client
+        self._keep = keep
         self._kind = kind
         self._namespace = namespace
         self._label_selector = label_selector
@@ -162,7 +167,7 @@ class Informer(Generic[T]):
             resource_version=version,
             resource=self._resource,
         )
-        for old, new in self._store.replace(page.items):
+        for old, new in self._store.replace(map(self._kept, page.items)):
             self._tell(old, new)
         self._version = page.resource_version
         self._listed_before = True
@@ -190,9 +195,14 @@ class Informer(Generic[T]):
             if old is not None:
                 self._tell(old, None)
         elif event.type != "BOOKMARK":
-            for old, new in self._store.put(event.object):
+            for old, new in self._store.put(self._kept(event.object)):
                 self._tell(old, new)
         self._version = _metadata(event.object, "resourceVersion") or self._version
+
+    def _kept(self, obj: T) -> T:
+        if not isinstance(obj, dict):
+            obj.metadata.managedFields = []  # type: ignore[attr-defined]
+        return obj if self._keep is None else self._keep(obj)
 
     @property
     def name(self) -> str:

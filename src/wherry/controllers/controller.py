@@ -40,9 +40,11 @@ class Controller:
         self.recorder = EventRecorder(client, self.name, clock=clock)
         self._watched: list[Informer[Any]] = []
 
-    def watch(self, kind: type[T], handler: Callable[[T | None, T | None], None] | None = None) -> Informer[T]:
+    def watch(
+        self, kind: type[T], handler: Callable[[T | None, T | None], None] | None = None, field_selector: str = ""
+    ) -> Informer[T]:
         """The shared informer of `kind`; `run` waits for its first list."""
-        informer = self.informers.informer(kind)
+        informer = self.informers.informer(kind, field_selector=field_selector)
         self._watched.append(informer)
         if handler is not None:
             informer.add_handler(handler)

@@ -87,7 +87,7 @@ class GarbageCollector:
                 self._removed(item.metadata.uid or "")
         for key, resource in wanted.items():
             if key not in self._monitors:
-                informer = Informer(self._client, PartialObjectMetadata, resource=resource)
+                informer = Informer(self._client, PartialObjectMetadata, resource=resource, keep=_ownership)
                 informer.add_handler(self._handler(resource))
                 task = group.create_task(informer.run(), name=f"{self.name} {resource.group_resource}")
                 self._monitors[key] = (informer, task)
@@ -251,3 +251,18 @@ class GarbageCollector:
         except StatusError as error:
             if not is_missing(error):
                 raise
+
+
+def _ownership(obj: PartialObjectMetadata) -> PartialObjectMetadata:
+    """What the graph needs of an object: of every object of the cluster, so nothing else is kept."""
+    meta = obj.metadata
+    obj.metadata = ObjectMeta(
+        name=meta.name,
+        namespace=meta.namespace,
+        uid=meta.uid,
+        resourceVersion=meta.resourceVersion,
+        ownerReferences=meta.ownerReferences,
+        finalizers=meta.finalizers,
+        deletionTimestamp=meta.deletionTimestamp,
+    )
+    return obj

@@ -29,7 +29,7 @@ class RootCAPublisher(Controller):
         super().__init__(client, informers, clock)
         self._data = {"ca.crt": root_ca}
         self._namespaces = self.watch(Namespace, self._namespace_changed)
-        self._maps = self.watch(ConfigMap, self._map_changed)
+        self._maps = self.watch(ConfigMap, self._map_changed, field_selector=f"metadata.name={CONFIG_MAP}")
 
     def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
         if new is not None:
@@ -37,7 +37,7 @@ class RootCAPublisher(Controller):
 
     def _map_changed(self, old: ConfigMap | None, new: ConfigMap | None) -> None:
         changed = old if new is None else new
-        if changed is not None and changed.metadata.name == CONFIG_MAP:
+        if changed is not None:
             self.queue.add(("", changed.metadata.namespace or ""))
 
     async def reconcile(self, key: Key) -> None:
