@@ -19,6 +19,7 @@ from wherry.client.informer import Informers
 from wherry.cluster.addresses import Ranges
 from wherry.cluster.failure import ClusterError
 from wherry.cluster.pki import Pki
+from wherry.server.aggregation.aggregator import AggregationOptions
 from wherry.server.app import Server
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import EdgeOptions
@@ -36,6 +37,8 @@ SERVER_NAMES = (
     "localhost",
     "127.0.0.1",
 )
+FRONT_PROXY_CLIENT = "front-proxy-client"
+"""The name under which this server passes requests on to extension servers."""
 
 
 @dataclass(slots=True)
@@ -154,8 +157,10 @@ class ControlPlane:
         kubelet_client = self._pki.client(
             "apiserver-kubelet-client", "kube-apiserver-kubelet-client", ["system:masters"]
         )
+        front_proxy = self._pki.client("front-proxy-client", FRONT_PROXY_CLIENT, front_proxy=True)
         options = self._options
         return ServerOptions(
+            aggregation=AggregationOptions(str(front_proxy.cert), str(front_proxy.key)),
             edges=EdgeOptions(
                 signing_key=self._pki.service_account_key.read_bytes(),
                 kubelet_client_certificate=str(kubelet_client.cert),
@@ -169,5 +174,7 @@ class ControlPlane:
                 address=options.address,
                 port=port,
                 client_ca=self._pki.ca.cert.read_text(),
+                front_proxy_ca=self._pki.front_proxy_ca.cert.read_text(),
+                front_proxy_names=(FRONT_PROXY_CLIENT,),
             ),
         )

@@ -20,6 +20,7 @@ from wherry.meta.errors import StatusError, internal_error
 from wherry.server.admission.chain import built_in_plugins
 from wherry.server.admission.configured import ConfiguredAdmission
 from wherry.server.admission.plugin import AdmissionPlugin
+from wherry.server.aggregation.aggregator import Aggregator
 from wherry.server.bootstrap import bootstrap
 from wherry.server.caches import Caches
 from wherry.server.customresources.serving import CustomResources
@@ -79,6 +80,17 @@ class Server:
             self.options.admission, self.caches, self.registry, self.edges.callouts, self.writer.plugins_changed
         )
         self.writer.use_plugins(self._plugins())
+        self.aggregator = Aggregator(
+            self.options.aggregation,
+            self.caches,
+            self.loopback_client,
+            self.edges.callouts,
+            self.registry.resources,
+            self.edges.resources_changed,
+        )
+        self.edges.discovery.others = self.edges.openapi.others = self.aggregator
+        self.dispatch.fallback = self.aggregator.handler
+        self.registry.on_change(self.aggregator.resources_changed)
         self.traffic = Traffic(self.options.traffic, self.registry, self.caches, self.loopback_client, self.edges)
         self.dispatch.add_routes(self.traffic.routes())
 
@@ -95,10 +107,12 @@ class Server:
         self.traffic.start(keep=self.options.bootstrap)
         if self.options.bootstrap:
             await bootstrap(self.loopback_client(), self.caches, self.options.advertised)
+        self.aggregator.start()
 
     async def close(self) -> None:
         """End watches and connections. The store is the caller's to close."""
         await self.traffic.close()
+        await self.aggregator.close()
         await self.custom.close()
         await self.caches.close()
         await self.edges.close()

@@ -8,6 +8,8 @@ scheduling/bootstrap-system-priority-classes, bootstrap-controller).
 from dataclasses import dataclass
 from typing import TypeVar
 
+import orjson
+
 from wherry.api.core_v1 import (
     ConfigMap,
     EndpointAddress,
@@ -54,6 +56,25 @@ class Advertised:
     port: int
     client_ca: str = ""
     """PEM of the authority that signs client certificates, published for extension servers."""
+    front_proxy_ca: str = ""
+    """PEM of the authority behind the certificate that this server shows to extension servers; published, too."""
+    front_proxy_names: tuple[str, ...] = ()
+    """Names in that certificate that are believed; empty: any."""
+
+    def trust(self) -> dict[str, str]:
+        """What extension servers must know to believe this server (and its clients), as its ConfigMap has it."""
+        data = {"client-ca-file": self.client_ca}
+        if self.front_proxy_ca:
+            lists = {
+                "allowed-names": self.front_proxy_names,
+                "extra-headers-prefix": ("X-Remote-Extra-",),
+                "group-headers": ("X-Remote-Group",),
+                "uid-headers": ("X-Remote-Uid",),
+                "username-headers": ("X-Remote-User",),
+            }
+            data |= {f"requestheader-{name}": orjson.dumps(values).decode() for name, values in lists.items()}
+            data["requestheader-client-ca-file"] = self.front_proxy_ca
+        return data
 
 
 async def bootstrap(client: Client, caches: Caches, advertised: Advertised) -> None:
@@ -73,7 +94,7 @@ async def bootstrap(client: Client, caches: Caches, advertised: Advertised) -> N
 async def _publish_authentication(client: Client, caches: Caches, advertised: Advertised) -> None:
     name = "extension-apiserver-authentication"
     found = caches.get(ConfigMap, "kube-system", name)
-    data = {"client-ca-file": advertised.client_ca}
+    data = advertised.trust()
     if found is None:
         await _create(client, ConfigMap(metadata=ObjectMeta(name=name, namespace="kube-system"), data=data))
     elif found.data != data:

@@ -12,6 +12,7 @@ from typing import Any
 from wherry.meta.errors import generic
 from wherry.meta.resource import Resource
 from wherry.meta.wire import encode
+from wherry.server.aggregation.documents import Others
 from wherry.server.http import Handler, Request, Response
 
 Json = dict[str, Any]
@@ -38,6 +39,8 @@ class Discovery:
         self._resources = resources
         self._address = address
         """host:port that /api tells clients of old."""
+        self.others = Others()
+        """Extension servers."""
         self._groups: dict[str, dict[str, list[Resource]]] = {}
         self._documents: dict[str, bytes] = {}
         self.refresh()
@@ -74,7 +77,7 @@ class Discovery:
     async def group(self, request: Request) -> Response:
         """GET /apis/<group>."""
         name = request.path.strip("/").split("/")[1]
-        if not name or name not in self._groups:
+        if not name or name not in (*self._groups, *(it.group for it in self.others.foreign())):
             raise generic(404)
         return self._plain(f"/apis/{name}", lambda: {"kind": "APIGroup", "apiVersion": "v1", **self._group(name)})
 
@@ -84,7 +87,10 @@ class Discovery:
         group, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
         resources = self._groups.get(group, {}).get(version)
         if resources is None:
-            raise generic(404)
+            handler = self.others.handler(request)
+            if handler is None:
+                raise generic(404)
+            return await handler(request)
         return self._plain(request.path.rstrip("/"), lambda: resource_list(group, version, resources))
 
     def _plain(self, path: str, make: Callable[[], Json]) -> Response:
@@ -119,14 +125,29 @@ class Discovery:
             for group, versions in self._groups.items()
             if (group == "") == core
         ]
+        if not core:
+            self._add_others(items)
         api_version = f"apidiscovery.k8s.io/{version}"
         return {"kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items}
 
+    def _add_others(self, items: list[Json]) -> None:
+        by_name = {item["metadata"].get("name"): item for item in items}
+        for it in self.others.foreign():
+            item = by_name.get(it.group)
+            if item is None:
+                meta = {"name": it.group, "creationTimestamp": None}
+                item = by_name[it.group] = {"metadata": meta, "versions": []}
+                items.append(item)
+            freshness = "Current" if it.fresh else "Stale"
+            item["versions"].append({"version": it.version, "resources": it.resources, "freshness": freshness})
+
     def _group_list(self) -> Json:
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(n) for n in self._groups if n]}
+        names = dict.fromkeys([*self._groups, *(it.group for it in self.others.foreign())])
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [self._group(n) for n in names if n]}
 
     def _group(self, name: str) -> Json:
-        versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in self._groups[name]]
+        served = [*self._groups.get(name, ()), *(it.version for it in self.others.foreign() if it.group == name)]
+        versions = [{"groupVersion": f"{name}/{version}", "version": version} for version in served]
         return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from wherry.server.admission.configured import AdmissionFunction
 from wherry.server.admission.plugin import AdmissionPlugin
+from wherry.server.aggregation.aggregator import AggregationOptions
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import EdgeOptions
 from wherry.server.traffic import TrafficOptions
@@ -28,6 +29,8 @@ class ServerOptions:
     """Track who set which field on every write; server-side apply needs it."""
     bootstrap: bool = True
     """Make sure at start that system namespaces, roles, priority classes and the kubernetes Service are there."""
+    aggregation: AggregationOptions = field(default_factory=AggregationOptions)
+    """What extension servers are shown."""
     admission: Sequence[AdmissionPlugin | AdmissionFunction] = ()
     """Plugins and functions that may change or refuse writes; see admission/configured.py."""
     advertised: Advertised = field(default_factory=lambda: Advertised("10.96.0.1", "127.0.0.1", DEFAULT_PORT))

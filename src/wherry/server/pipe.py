@@ -7,7 +7,7 @@ included. Each side stops reading while the other cannot write, so a slow reader
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any, cast
 
 from aiohttp import web
@@ -77,11 +77,10 @@ class _Half(asyncio.Protocol):
             self.peer.transport.close()
 
 
-def handshake(method: str, target: str, host: str, headers: Mapping[str, str]) -> bytes:
+def handshake(method: str, target: str, host: str, headers: Iterable[tuple[str, str]]) -> bytes:
     """The request head to send to the backend: the client's, without its credentials and hop-by-hop headers."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
-    items = headers.items()
-    lines += [f"{name}: {value}" for name, value in items if name.lower() not in _HOP_BY_HOP]
+    lines += [f"{name}: {value}" for name, value in headers if name.lower() not in _HOP_BY_HOP]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 

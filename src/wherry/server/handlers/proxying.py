@@ -6,22 +6,17 @@ redirects stay behind the proxy.
 """
 
 import ssl
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from wherry.aio.entropy import Entropy
 from wherry.api.core_v1 import Pod, Service
 from wherry.meta.errors import StatusError, bad_request, not_found, quote, service_unavailable
+from wherry.server.callouts.passing import HOP_BY_HOP, answer_of
 from wherry.server.callouts.services import pick
 from wherry.server.http import Handler, Request, Response
 from wherry.server.kubelets import Endpoint, Kubelets
 from wherry.server.strategies.strategy import Caches
-
-_HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
-    | {"upgrade", "host", "authorization", "content-length", "accept-encoding"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +116,8 @@ class Proxies:
         import yarl
         from aiohttp import ClientError
 
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
-        headers |= {"X-Forwarded-Uri": request.path, "Accept-Encoding": "identity"}
+        headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
+        headers |= {"X-Forwarded-Uri": request.path, "accept-encoding": "identity"}
         try:
             reply = await self._kubelets.session.request(
                 request.method,
@@ -134,18 +129,10 @@ class Proxies:
             )
         except (ClientError, OSError) as error:
             raise _no_answer(error) from error
-        answer = {name: value for name, value in reply.headers.items() if name.lower() not in _HOP_BY_HOP}
-        if "Location" in answer:
-            answer["Location"] = _relocate(answer["Location"], request, target)
-
-        async def chunks() -> AsyncIterator[bytes]:
-            try:
-                async for chunk in reply.content.iter_any():
-                    yield chunk
-            finally:
-                reply.close()
-
-        return Response(reply.status, chunks(), headers=answer, content_type="application/octet-stream")
+        answer = answer_of(reply)
+        if "Location" in answer.headers:
+            answer.headers["Location"] = _relocate(answer.headers["Location"], request, target)
+        return answer
 
 
 def _upgrade(request: Request, target: Target, path: str) -> Response:
@@ -154,7 +141,7 @@ def _upgrade(request: Request, target: Target, path: str) -> Response:
     from wherry.server.pipe import handshake, splice
 
     async def upgrade(raw: web.BaseRequest) -> web.StreamResponse:
-        head = handshake(raw.method, path, target.endpoint.authority, raw.headers)
+        head = handshake(raw.method, path, target.endpoint.authority, raw.headers.items())
         try:
             return await splice(raw, target.endpoint.host, target.endpoint.port, target.context, head, None)
         except OSError as error:

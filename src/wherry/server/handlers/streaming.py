@@ -152,7 +152,7 @@ def upgrade_to_kubelet(request: Request, kubelets: Kubelets, endpoint: Endpoint,
     from wherry.server.pipe import handshake, splice
 
     async def upgrade(raw: web.BaseRequest) -> web.StreamResponse:
-        head = handshake(raw.method, target, endpoint.authority, raw.headers)
+        head = handshake(raw.method, target, endpoint.authority, raw.headers.items())
         try:
             return await splice(raw, endpoint.host, endpoint.port, kubelets.context, head, None)
         except OSError as error:

@@ -12,6 +12,7 @@ from wherry import __version__
 from wherry.meta.errors import generic, not_acceptable
 from wherry.meta.resource import Resource
 from wherry.meta.wire import encode
+from wherry.server.aggregation.documents import Others
 from wherry.server.http import Handler, Request, Response
 from wherry.server.openapi import gnostic
 from wherry.server.openapi.paths import CustomSchema, PathBuilder
@@ -45,6 +46,8 @@ class OpenApi:
         self._resources = resources
         self._info = {"title": "Kubernetes", "version": kubernetes_version}
         self._custom_schema = custom_schema
+        self.others = Others()
+        """Extension servers."""
         self._by_path: dict[str, list[Resource]] = {}
         self._hashes: dict[str, str] = {}
         self._documents: dict[str, bytes] = {}
@@ -81,6 +84,9 @@ class OpenApi:
         paths = {
             path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"} for path, digest in self._hashes.items()
         }
+        for it in self.others.foreign():
+            if it.openapi_v3:
+                paths[it.path] = {"serverRelativeURL": it.openapi_v3}
         return _cached(request, encode({"paths": paths}))
 
     async def v3_group_version(self, request: Request) -> Response:
@@ -88,7 +94,10 @@ class OpenApi:
         _require_json(request)
         path = request.path.removeprefix("/openapi/v3/").strip("/")
         if path not in self._by_path:
-            raise generic(404)
+            handler = self.others.handler(request)
+            if handler is None:
+                raise generic(404)
+            return await handler(request)
         asked = request.first("hash")
         current = self._hashes[path]
         if asked and asked != current:
@@ -111,11 +120,15 @@ class OpenApi:
         for listed in self._by_path.values():
             for resource in listed:
                 builder.add(resource)
+        paths, definitions = dict(builder.paths), dict(schemas.made)
+        for it in self.others.foreign():
+            paths |= it.openapi_v2.get("paths", {})
+            definitions = it.openapi_v2.get("definitions", {}) | definitions  # ours where both know a name
         return {
             "swagger": "2.0",
             "info": self._info,
-            "paths": dict(sorted(builder.paths.items())),
-            "definitions": dict(sorted(schemas.made.items())),
+            "paths": dict(sorted(paths.items())),
+            "definitions": dict(sorted(definitions.items())),
             "securityDefinitions": _SECURITY,
             "security": [{"BearerToken": []}],
         }

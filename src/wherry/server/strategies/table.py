@@ -12,6 +12,7 @@ from wherry.server.strategies.access import (
     RoleStrategy,
     SigningRequestStrategy,
 )
+from wherry.server.strategies.apiservice import APIServiceStrategy
 from wherry.server.strategies.autoscaler import AutoscalerStrategy, DisruptionBudgetStrategy
 from wherry.server.strategies.bookkeeping import (
     EventStrategy,
@@ -80,6 +81,7 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): PolicyStrategy,
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): WebhookConfigurationStrategy,
     ("apiextensions.k8s.io", "customresourcedefinitions"): CustomResourceDefinitionStrategy,
+    ("apiregistration.k8s.io", "apiservices"): APIServiceStrategy,
     ("apps", "controllerrevisions"): RevisionStrategy,
     ("apps", "daemonsets"): DaemonSetStrategy,
     ("apps", "deployments"): DeploymentStrategy,
