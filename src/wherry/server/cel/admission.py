@@ -4,10 +4,10 @@
 attributes only when an expression asks for them. Source: apiserver, admission/plugin/cel.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from wherry.api.core_v1 import Namespace
 from wherry.meta import wire
@@ -20,9 +20,11 @@ from wherry.server.cel.types import DYN, TIMESTAMP, Field, Type, opaque, same
 from wherry.server.cel.values import CelError, CostExceeded, timestamp
 from wherry.server.http import RequestInfo, UserInfo
 from wherry.server.rbac.authorizer import Authorizer as RequestAuthorizer
+from wherry.server.rbac.authorizer import Verdict
 
 OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class OutOfBudgetError(Exception):
@@ -258,29 +260,58 @@ def _namespace(attributes: Attributes) -> Json | None:
     return plain
 
 
+Question = tuple[Check, str]
+
+
+class UndecidedError(Exception):
+    """An expression asks an authorizer that has to ask somebody else first; see `answered`."""
+
+    def __init__(self, asking: "_Asking", question: Question, verdict: Awaitable[Verdict]) -> None:
+        super().__init__("the authorizer has not answered yet")
+        self.asking, self.question, self.verdict = asking, question, verdict
+
+
+async def answered(run: Callable[[], T]) -> T:
+    """What `run` evaluates to, run again for each answer that an authorizer takes its time for."""
+    while True:
+        try:
+            return run()
+        except UndecidedError as asked:
+            asked.asking.answers[asked.question] = await asked.verdict
+
+
 class _Asking:
     """The authorizer's answers to expressions."""
 
     def __init__(self, user: UserInfo, authorizer: RequestAuthorizer) -> None:
         self._user = user
         self._authorizer = authorizer
+        self.answers: dict[Question, Verdict] = {}
 
     def __call__(self, check: Check, verb: str) -> tuple[bool, str, str]:
-        account = check.authorizer.service_account
-        user = _service_account(account) if account else self._user
-        info = RequestInfo(
-            verb=verb,
-            path=check.path,
-            api_group=check.group,
-            api_version="*",
-            resource=check.resource,
-            subresource=check.subresource,
-            namespace=check.namespace,
-            name=check.name,
-            is_resource_request=not check.path,
-        )
-        allowed, reason = self._authorizer.authorize(user, info)
-        return allowed, reason, ""
+        question = check, verb
+        if question not in self.answers:
+            account = check.authorizer.service_account
+            verdict = self._authorizer.authorize(_service_account(account) if account else self._user, _info(*question))
+            if not isinstance(verdict, tuple):
+                raise UndecidedError(self, question, verdict)
+            self.answers[question] = verdict
+        allowed, reason = self.answers[question]
+        return bool(allowed), reason, ""
+
+
+def _info(check: Check, verb: str) -> RequestInfo:
+    return RequestInfo(
+        verb=verb,
+        path=check.path,
+        api_group=check.group,
+        api_version="*",
+        resource=check.resource,
+        subresource=check.subresource,
+        namespace=check.namespace,
+        name=check.name,
+        is_resource_request=not check.path,
+    )
 
 
 def _service_account(name: str) -> UserInfo:

@@ -1,7 +1,8 @@
 """matchConditions of webhooks and policies: all must be true, one false is a no, an error counts by the failure policy.
 
     conditions = compile_conditions(webhook.matchConditions)
-    matches = evaluate(conditions, inputs(attributes, authorizer), failure_policy)
+    variables = inputs(attributes, authorizer)
+    matches = await answered(lambda: evaluate(conditions, variables, failure_policy))
 
 Source: apiserver, admission/plugin/webhook/matchconditions, and kubernetes, apis/admissionregistration/validation.
 """
@@ -13,13 +14,21 @@ from typing import Any
 from wherry.api.admissionregistration_v1 import MatchCondition
 from wherry.meta import names
 from wherry.meta.errors import duplicate, invalid_value, required, too_many
-from wherry.server.cel.admission import Budget, Expression, OutOfBudgetError, compile_expression, environment, inputs
+from wherry.server.cel.admission import (
+    Budget,
+    Expression,
+    OutOfBudgetError,
+    answered,
+    compile_expression,
+    environment,
+    inputs,
+)
 from wherry.server.cel.environment import MATCH_BUDGET
 from wherry.server.cel.types import BOOL
 from wherry.server.cel.values import CelError
 from wherry.server.strategies.checks import Faults
 
-__all__ = ["Condition", "ConditionError", "compile_conditions", "condition_faults", "evaluate", "inputs"]
+__all__ = ["Condition", "ConditionError", "answered", "compile_conditions", "condition_faults", "evaluate", "inputs"]
 CONDITIONS_MAX = 64
 
 

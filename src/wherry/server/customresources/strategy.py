@@ -22,6 +22,8 @@ class CustomStrategy(Strategy):
         self._namespaced = namespaced
         self._group_resource = group_resource
         self._terminating = terminating
+        self._advice: list[str] = []
+        """Of the last validation; the writer asks for warnings right after it."""
 
     def default(self, obj: CustomObject) -> None:
         self.version.default(obj.content)
@@ -35,7 +37,11 @@ class CustomStrategy(Strategy):
         obj.metadata.generation = 1
 
     def validate(self, obj: CustomObject) -> list[FieldError]:
-        return [*metadata.validate(obj.metadata, self._namespaced, any_finalizer=True), *self.version.validate(obj)]
+        return [*metadata.validate(obj.metadata, self._namespaced, any_finalizer=True), *self._content(obj)]
+
+    def _content(self, new: CustomObject, old: CustomObject | None = None) -> list[FieldError]:
+        self._advice = []
+        return self.version.validate(new, old, self._advice)
 
     def prepare_for_update(self, new: CustomObject, old: CustomObject, ctx: RequestContext) -> None:
         """Any change outside metadata, and outside the status where that is a subresource, is a new generation."""
@@ -45,7 +51,7 @@ class CustomStrategy(Strategy):
 
     def validate_update(self, new: CustomObject, old: CustomObject) -> list[FieldError]:
         faults = metadata.validate_update(new.metadata, old.metadata, any_finalizer=True)
-        return [*faults, *self.version.validate(new, old)]
+        return [*faults, *self._content(new, old)]
 
     def prepare_for_status_update(self, new: CustomObject, old: CustomObject, ctx: RequestContext) -> None:
         """Nothing but the status changes, and who owns it."""
@@ -59,7 +65,7 @@ class CustomStrategy(Strategy):
         return self.validate_update(new, old)
 
     def warnings(self, obj: CustomObject) -> list[str]:
-        return [self.version.warning] if self.version.warning else []
+        return [self.version.warning, *self._advice] if self.version.warning else self._advice
 
     def fields(self, obj: CustomObject) -> dict[str, str]:
         return self.version.selected(obj.content)

@@ -14,7 +14,7 @@ from wherry.meta.errors import FieldError, field_forbidden, invalid_value, not_s
 from wherry.server.customresources.jsonpath import compile_path
 from wherry.server.customresources.patterns import compile_pattern
 from wherry.server.customresources.pruning import pruner
-from wherry.server.customresources.validation import Fault, validator
+from wherry.server.customresources.validation import Fault, has_rules, validator
 
 Json = dict[str, Any]
 Faults = Iterator[FieldError]
@@ -46,6 +46,10 @@ def faults(schema: JSONSchemaProps, path: str) -> Faults:
     found = [*_keywords(raw, path), *_structure(raw, path, "root"), *_complete(raw, raw, path)]
     if not found:
         found = [*_defaults(raw, path)]
+    if not found and has_rules(raw):
+        from wherry.server.customresources import rule_faults  # heavy, and seldom needed
+
+        found = [*rule_faults.faults(raw, path)]
     yield from found
 
 

@@ -6,7 +6,7 @@ apiextensions-apiserver, validation and schema/listtype.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,13 @@ def _wrong_type(path: Path, wanted: str, found: str) -> Fault:
 def _bad(path: Path, value: Any, what: str) -> Fault:
     name = paths.text(path)
     return Fault(path, invalid_value(name, value, f"{name} in body {what}"))
+
+
+def has_rules(schema: Any) -> bool:
+    """Whether there is any rule in CEL in or below a schema; only then is rules.py imported."""
+    if isinstance(schema, Mapping):
+        return bool(schema.get("x-kubernetes-validations")) or any(map(has_rules, schema.values()))
+    return isinstance(schema, list) and any(map(has_rules, schema))
 
 
 # anyOf, oneOf, allOf, not ---------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """One version of one custom kind, compiled: what handlers and the strategy ask of `Served.custom`.
 
-Made once per change of the definition, so that a write costs only calls of closures. CEL rules are kept in the schema
-and published, not yet evaluated.
+Made once per change of the definition, so that a write costs only calls of closures.
 """
 
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import msgspec
 from wherry.aio.clock import Clock
 from wherry.api.apiextensions_v1 import CustomResourceDefinition, CustomResourceDefinitionVersion
 from wherry.meta import wire
-from wherry.meta.errors import FieldError, invalid_value
+from wherry.meta.errors import NOT_SUPPORTED, REQUIRED, TOO_LONG, TOO_MANY, TYPE_INVALID, FieldError, invalid_value
 from wherry.meta.object import ObjectMeta
 from wherry.meta.schema import TypeSchema
 from wherry.server.customresources.defaulting import defaulter
@@ -22,10 +21,15 @@ from wherry.server.customresources.jsonpath import compile_path
 from wherry.server.customresources.merging import merge_schema
 from wherry.server.customresources.printing import Printer, text
 from wherry.server.customresources.pruning import pruner
-from wherry.server.customresources.validation import Fault, ratchet, validator
+from wherry.server.customresources.validation import Fault, has_rules, ratchet, validator
 from wherry.server.objects import CustomObject
 
 Json = dict[str, Any]
+_BLOCKING = frozenset({NOT_SUPPORTED, REQUIRED, TOO_LONG, TOO_MANY, TYPE_INVALID})
+_RULES_NOT_CHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
 _METADATA = frozenset(item.encode_name for item in msgspec.structs.fields(ObjectMeta))
 
 
@@ -51,6 +55,7 @@ class Version:
         self._prune = pruner(self.schema)
         self._default = defaulter(_without_metadata(self.schema))
         self._check = validator(self.schema)
+        self._rules = _compiled_rules(self.schema)
         self._printer = Printer(version.additionalPrinterColumns)
 
     @cached_property
@@ -73,14 +78,25 @@ class Version:
         if self._default is not None:
             self._default(content)
 
-    def validate(self, new: CustomObject, old: CustomObject | None = None) -> list[FieldError]:
-        """Faults of the content; on an update (`old`) only of what it changed."""
+    def validate(
+        self, new: CustomObject, old: CustomObject | None = None, warnings: list[str] | None = None
+    ) -> list[FieldError]:
+        """Faults of the content; on an update (`old`) only of what it changed, the others become warnings."""
         faults: list[Fault] = []
         whole = _whole(new)
         self._check(whole, None, faults)
-        if faults and old is not None:
-            faults = ratchet(faults, whole, _whole(old), self.schema)
-        return [*(fault.error for fault in faults), *self._scale_faults(new.content)]
+        before = _whole(old) if old is not None and (faults or self._rules is not None) else None
+        if faults and before is not None:
+            faults = ratchet(faults, whole, before, self.schema)
+        found = [*(fault.error for fault in faults), *self._scale_faults(new.content)]
+        if self._rules is None:
+            return found
+        if any(fault.type in _BLOCKING for fault in found):
+            return [*found, invalid_value("", None, _RULES_NOT_CHECKED)]
+        kept, advice = self._rules(whole, before)
+        if warnings is not None:
+            warnings += advice
+        return [*found, *kept]
 
     def _scale_faults(self, content: Json) -> list[FieldError]:
         if self._scale is None:
@@ -125,6 +141,23 @@ class Version:
                 below = at[key] = {}
             at = below
         at[last] = replicas
+
+
+def _compiled_rules(schema: Json) -> Callable[[Json, Json | None], tuple[list[FieldError], list[str]]] | None:
+    """The version's rules in CEL: faults and warnings of an object and the one it replaces."""
+    if not has_rules(schema):
+        return None
+    from wherry.server.customresources import rules  # heavy, and seldom needed
+
+    tree = rules.compile_rules(schema)
+    if tree is None:
+        return None
+
+    def run(new: Json, old: Json | None) -> tuple[list[FieldError], list[str]]:
+        found = rules.check(tree, new, old, update=old is not None)
+        return found.faults, found.warnings
+
+    return run
 
 
 def whole_numbers(schema: Any) -> Any:

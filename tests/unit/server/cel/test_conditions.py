@@ -1,5 +1,7 @@
 """matchConditions: one false is a no, an error is what the failure policy says."""
 
+from collections.abc import Awaitable
+
 import pytest
 
 from tests.unit.server.rules.world import Objects, attributes
@@ -7,14 +9,32 @@ from wherry.api import core_v1 as core
 from wherry.api.admissionregistration_v1 import MatchCondition
 from wherry.meta.object import ObjectMeta
 from wherry.server.admission.plugin import Attributes
-from wherry.server.cel.conditions import ConditionError, compile_conditions, condition_faults, evaluate, inputs
+from wherry.server.cel.conditions import (
+    ConditionError,
+    answered,
+    compile_conditions,
+    condition_faults,
+    evaluate,
+    inputs,
+)
 from wherry.server.http import RequestInfo, UserInfo
+from wherry.server.rbac.authorizer import Held, Verdict
 
 
 class Readers:
     """Lets everybody get, and nothing else."""
 
-    def authorize(self, user: UserInfo, info: RequestInfo) -> tuple[bool, str]:
+    def authorize(self, user: UserInfo, info: RequestInfo) -> Verdict | Awaitable[Verdict]:
+        return info.verb == "get", "readers only"
+
+    def rules_for(self, user: UserInfo, namespace: str) -> Held:
+        return Held()
+
+
+class Slow(Readers):
+    """Asks somebody else first."""
+
+    async def authorize(self, user: UserInfo, info: RequestInfo) -> Verdict:
         return info.verb == "get", "readers only"
 
 
@@ -43,6 +63,13 @@ def matches(*texts: str, policy: str = "Fail") -> bool:
 )
 def test_a_condition_sees_the_request(text: str) -> None:
     assert matches(text)
+
+
+async def test_an_authorizer_may_take_its_time() -> None:
+    text = "authorizer.requestResource.check('get').allowed() && !authorizer.path('/x').check('post').allowed()"
+    conditions = compile_conditions([MatchCondition(name="a", expression=text)])
+    variables = inputs(a_request(), Slow())
+    assert await answered(lambda: evaluate(conditions, variables))
 
 
 def test_one_false_outweighs_an_error() -> None:
