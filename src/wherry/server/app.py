@@ -70,6 +70,7 @@ class Server:
             health={name: {"etcd": self._store_is_well} for name in ("healthz", "livez", "readyz")},
         )
         self.edges = Edges(self.options.edges, around)
+        self.custom.callouts = self.edges.callouts
         self.content = ContentFilter(self.registry.find)
         self.registry.on_change(self.edges.resources_changed)
         self.dispatch = Dispatcher(self.registry, self.means)
@@ -77,7 +78,12 @@ class Server:
         self.dispatch.add_creates(self.edges.create_handlers())
         self.dispatch.add_subresources(self.edges.subresource_handlers())
         self.admission = ConfiguredAdmission(
-            self.options.admission, self.caches, self.registry, self.edges.callouts, self.writer.plugins_changed
+            self.options.admission,
+            self.caches,
+            self.registry,
+            self.edges.callouts,
+            self.writer.plugins_changed,
+            self.edges.authorizer,
         )
         self.writer.use_plugins(self._plugins())
         self.aggregator = Aggregator(

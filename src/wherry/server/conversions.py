@@ -4,7 +4,7 @@ Events are stored as v1 and autoscalers as autoscaling/v2. Conversion is at the 
 admission and strategies see the stored version alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,18 @@ class Conversion:
 
     served: Callable[[Any], Any]
     stored: Callable[[Any], Any]
+    ahead: Callable[[Iterable[Any]], Awaitable[None]] | None = None
+    """Where conversion is somebody else's work: have these entries of the cache converted before they are shown."""
+
+
+class ConversionNeededError(Exception):
+    """Somebody else has to convert an object first: await `fill`, then begin again, or `resume` if it is set."""
+
+    resume: Callable[[], Any] | None = None
+
+    def __init__(self, fill: Callable[[], Awaitable[None]]) -> None:
+        super().__init__("an object has to be converted first")
+        self.fill = fill
 
 
 def between(served: Resource, stored: Resource) -> Conversion | None:

@@ -8,7 +8,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from wherry.meta.errors import bad_request, generic
+from wherry.meta.errors import bad_request, generic, internal_error
+from wherry.server.conversions import ConversionNeededError
 from wherry.server.handlers import pods, scale, streaming
 from wherry.server.handlers.bodies import read_object, write_options
 from wherry.server.handlers.create import create
@@ -35,6 +36,8 @@ _VERBS: dict[str, Verb] = {
     "delete": delete,
     "deletecollection": delete_collection,
 }
+_CONVERSIONS_MAX = 32
+"""A write needs a few: the body, the object as it is, what webhooks see, the answer; again when others write."""
 _OF_ONE = frozenset({"get", "update", "patch", "delete"})
 _STATUS: dict[str, Verb] = {"get": get, "update": update, "patch": patch}
 _SCALE: dict[str, Verb] = {"get": scale.get_scale, "update": scale.put_scale, "patch": scale.put_scale}
@@ -92,7 +95,10 @@ class Dispatcher:
         unfit = info.name if info.verb == "create" else not info.name and info.verb in _OF_ONE
         if verb is None or info.verb not in served.resource.verbs or unfit:
             raise generic(405)
-        return await verb(self._means, served, request)
+        try:
+            return await verb(self._means, served, request)
+        except ConversionNeededError as needed:
+            return await self._converted(needed, verb, served, request)
 
     async def _path(self, request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
@@ -118,7 +124,23 @@ class Dispatcher:
         verb = self._builtin(served, name).get(info.verb)
         if verb is None:
             raise generic(405)
-        return await verb(self._means, served, request)
+        try:
+            return await verb(self._means, served, request)
+        except ConversionNeededError as needed:
+            return await self._converted(needed, verb, served, request)
+
+    async def _converted(self, needed: ConversionNeededError, verb: Verb, served: Served, request: Request) -> Response:
+        """Have somebody else convert what the handler could not go on without, as often as it finds more of that."""
+        for _ in range(_CONVERSIONS_MAX):
+            await needed.fill()
+            try:
+                if needed.resume is not None:
+                    resumed: Response = needed.resume()
+                    return resumed
+                return await verb(self._means, served, request)
+            except ConversionNeededError as again:
+                needed = again
+        raise internal_error("objects change faster than they can be converted")
 
     def _builtin(self, served: Served, name: str) -> dict[str, Verb]:
         if name in ("status", "approval"):

@@ -126,7 +126,7 @@ class Shapes:
     def _printer(self, served: Served) -> tuple[list[dict[str, Any]], Callable[[Entry], list[Any]]]:
         if served.custom is not None:
             columns, row = served.custom.printer(self._clock)
-            return columns, lambda entry: row(orjson.loads(entry.data))
+            return columns, lambda entry: row(orjson.loads(served.present(entry)))
         shown = [
             {
                 "name": column.name,

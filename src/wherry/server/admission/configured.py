@@ -19,6 +19,7 @@ from wherry.server.admission.versions import Versions
 from wherry.server.admission.webhooks.plugins import MutatingWebhooks, ValidatingWebhooks
 from wherry.server.caches import Caches
 from wherry.server.callouts.client import Callouts
+from wherry.server.rbac.authorizer import Authorizer
 from wherry.server.registry import Registry
 
 AdmissionFunction = Callable[[Attributes], Awaitable[None]]
@@ -45,11 +46,12 @@ class ConfiguredAdmission:
         registry: Registry,
         callouts: Callouts,
         changed: Callable[[], None],
+        authorizer: Authorizer,
     ) -> None:
         self._caches = caches
         versions = Versions(registry)
-        self._mutating = MutatingWebhooks(caches, versions, callouts, changed)
-        self._validating = ValidatingWebhooks(caches, versions, callouts, changed)
+        self._mutating = MutatingWebhooks(caches, versions, callouts, changed, authorizer)
+        self._validating = ValidatingWebhooks(caches, versions, callouts, changed, authorizer)
         self.plugins: list[AdmissionPlugin] = [
             *(item if isinstance(item, AdmissionPlugin) else FunctionPlugin(item) for item in given),
             self._mutating,

@@ -18,16 +18,19 @@ from wherry.meta import wire
 from wherry.meta.errors import StatusError
 from wherry.meta.resource import Resource, Subresource
 from wherry.server.caches import Caches
+from wherry.server.callouts.client import Callouts
 from wherry.server.customresources.naming import condition_true, plan_status, set_condition
 from wherry.server.customresources.storing import CustomCodec, conversion, renew
 from wherry.server.customresources.strategy import CustomStrategy
 from wherry.server.customresources.version import Json, Version
+from wherry.server.customresources.webhook import WebhookConversion, bring_up
 from wherry.server.deletion import Deleter
 from wherry.server.http import UserInfo
 from wherry.server.registry import Registry, Served
 from wherry.server.strategies.customresourcedefinition import CLEANUP
 from wherry.server.watchcache import Entry, WatchCache
 from wherry.server.writer import Write, Writer
+from wherry.store.protocol import prefix_end
 
 _log = logging.getLogger(__name__)
 _SELF = UserInfo("system:apiserver", groups=["system:masters"])
@@ -51,6 +54,8 @@ class CustomResources:
     """All custom kinds of one server."""
 
     def __init__(self, registry: Registry, caches: Caches, writer: Writer, deleter: Deleter) -> None:
+        self.callouts: Callouts | None = None
+        """For conversion webhooks; the composition root sets it."""
         self._registry = registry
         self._caches = caches
         self._writer = writer
@@ -163,13 +168,20 @@ class CustomResources:
             item: CustomStrategy(version, stored.namespaced, stored.group_resource, terminating)
             for item, version in versions.items()
         }
-        cache = await self._cache(before, stored, strategies[stored_name])
+        webhook = None
+        if definition.spec.conversion is not None and definition.spec.conversion.strategy == "Webhook":
+            assert self.callouts is not None, "set before anything is served"
+            webhook = WebhookConversion(definition, versions, self.callouts)
+        cache = await self._cache(before, stored, strategies[stored_name], webhook)
         items = []
         for item in definition.spec.versions:
             if item.served:
                 served = Served(records[item.name], stored, cache, strategies[item.name])
                 served.custom = versions[item.name]
-                if item.name != stored_name:
+                if item.name != stored_name and webhook is not None:
+                    served.strategy = strategies[stored_name]
+                    served.convert = webhook.between(records[item.name], stored)
+                elif item.name != stored_name:
                     served.convert = conversion(records[item.name], versions[item.name], stored, versions[stored_name])
                 items.append(served)
         resources = [item.resource for item in items]
@@ -187,7 +199,9 @@ class CustomResources:
             if item.custom is None
         )
 
-    async def _cache(self, before: Live | None, stored: Resource, strategy: CustomStrategy) -> WatchCache:
+    async def _cache(
+        self, before: Live | None, stored: Resource, strategy: CustomStrategy, webhook: WebhookConversion | None
+    ) -> WatchCache:
         """The objects of a kind, loaded when it is new or stored in another version from now on."""
         if before is not None and before.stored.api_version == stored.api_version and before.stored.kind == stored.kind:
             cache = before.cache
@@ -199,8 +213,18 @@ class CustomResources:
             cache = self._caches.add(stored, strategy)
             cache.codec = CustomCodec(stored)
             await self._caches.fill(cache)
+            if webhook is not None:
+                await self._bring_up(cache, webhook)
         renew(cache, strategy)
         return cache
+
+    async def _bring_up(self, cache: WatchCache, webhook: WebhookConversion) -> None:
+        prefix = cache.codec.resource.storage_prefix.encode()
+        found = await self._writer.store.range(prefix, prefix_end(prefix))
+        try:
+            await bring_up(cache, [(kv.key[len(prefix) :].decode(), kv.value) for kv in found.kvs], webhook)
+        except StatusError as error:  # objects of older versions are shown as they are until they are written
+            _log.warning("%s: %s", cache.codec.resource.group_resource, error)
 
     def _stop(self, name: str) -> None:
         live = self._live.pop(name, None)

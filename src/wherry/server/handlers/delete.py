@@ -67,6 +67,8 @@ async def delete_collection(means: Means, served: Served, request: Request) -> R
                 if error.code != 404:  # somebody else was faster
                     raise
 
+    if served.convert is not None and served.convert.ahead is not None:
+        await served.convert.ahead(entries)
     results = await asyncio.gather(*(remove(e.namespace, e.name) for e in entries), return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

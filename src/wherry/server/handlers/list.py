@@ -165,6 +165,8 @@ async def list_objects(means: Means, served: Served, request: Request) -> Respon
     token = _make_token(revision, entries[-1].key) if remaining else ""
     if not selection.everything:
         remaining = 0  # upstream does not count what a selector might still leave out
+    if served.convert is not None and served.convert.ahead is not None:
+        await served.convert.ahead(entries)
     return means.shapes.reply_list(request, served, entries, revision, token, remaining)
 
 

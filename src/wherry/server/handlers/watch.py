@@ -5,7 +5,7 @@ one with a resourceVersion begins after it, or gets 410 when that is too long ag
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Self
 
 from wherry.meta.errors import StatusError
@@ -51,7 +51,10 @@ async def watch(means: Means, served: Served, request: Request) -> Response:
     end_of_state = None
     if parameters.send_initial_events and parameters.bookmarks:
         end_of_state = _end_of_state(served, since)
-    return Response(200, WatchStream(watcher, initial, end_of_state, show, seconds_float))
+    ahead = served.convert.ahead if served.convert is not None else None
+    if ahead is not None:
+        await ahead(initial)
+    return Response(200, WatchStream(watcher, initial, end_of_state, show, seconds_float, ahead))
 
 
 def _shown(means: Means, served: Served, request: Request) -> Callable[[Entry], bytes]:
@@ -65,6 +68,10 @@ def _end_of_state(served: Served, revision: int) -> bytes:
     return frame("BOOKMARK", encode(obj))
 
 
+Ahead = Callable[[Iterable[Entry]], Awaitable[None]]
+"""Has objects converted by whoever does that, before they are shown."""
+
+
 class WatchStream:
     """The body of a watch: an asynchronous iterator over chunks of whole lines."""
 
@@ -75,7 +82,9 @@ class WatchStream:
         end_of_state: bytes | None,
         show: Callable[[Entry], bytes] | None,
         seconds: float,
+        ahead: Ahead | None = None,
     ) -> None:
+        self._ahead = ahead
         self._watcher = watcher
         self._initial: Iterator[Entry] | None = iter(initial)
         self._end_of_state = end_of_state
@@ -94,6 +103,13 @@ class WatchStream:
         watcher = self._watcher
         if await watcher.wait():
             items = watcher.items
+            if self._ahead is not None:
+                try:
+                    await self._ahead([entry for _, entry, _ in items])
+                except StatusError as error:
+                    watcher.close()
+                    items.clear()
+                    return error_frame(error)
             if len(items) == 1:
                 return self._frame(*items.popleft())
             frames = [self._frame(*item) for item in items]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wherry.meta.errors import bad_request
+from wherry.server.conversions import ConversionNeededError
 from wherry.server.deletion import Deleter
 from wherry.server.handlers.bodies import WriteOptions
 from wherry.server.http import Request, Response, UserInfo
@@ -41,7 +42,11 @@ class Means:
     ) -> Response:
         """An object, given as bytes of the stored version, in the version and format that the client wants."""
         if served.convert is not None:
-            data = served.show(served.stored_codec.decode(data))
+            try:
+                data = served.show(served.stored_codec.decode(data))
+            except ConversionNeededError as needed:  # what is written is written: only the answer is made again
+                needed.resume = lambda: self.show(request, served, data, status, warnings)
+                raise
         wanted = accepted(request)
         if wanted.shape:
             data = self.shapes.one(request, served, wanted, Entry(request.info.name, data, 0, {}, {}))

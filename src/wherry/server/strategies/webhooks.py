@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from wherry.api.admissionregistration_v1 import MatchCondition
 from wherry.api.meta_v1 import LabelSelector
 from wherry.meta import names
-from wherry.meta.errors import duplicate, invalid_value, not_supported, required, too_many
+from wherry.meta.errors import duplicate, invalid_value, not_supported, required
 from wherry.server.strategies import checks
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
@@ -19,7 +18,6 @@ from wherry.server.strategies.pod_defaults import unset
 REVIEW_VERSIONS = ("v1", "v1beta1")
 OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
 SCOPES = ("*", "Cluster", "Namespaced")
-MATCH_CONDITIONS_MAX = 64
 _FORM = "; desired format: https://host[/path]"
 
 
@@ -41,6 +39,15 @@ class WebhookConfigurationStrategy(KindStrategy):
                 unset(webhook.clientConfig.service, port=443)
 
     def rules(self, obj: Any) -> Faults:
+        yield from self._webhooks(obj)
+        yield from _conditions(obj)
+
+    def changed_rules(self, new: Any, old: Any) -> Faults:
+        """Expressions that were there before are not compiled again."""
+        yield from self._webhooks(new)
+        yield from _conditions(new, old)
+
+    def _webhooks(self, obj: Any) -> Faults:
         seen: set[str] = set()
         for index, webhook in enumerate(obj.webhooks):
             path = f"webhooks[{index}]"
@@ -70,7 +77,6 @@ def _webhook(path: str, webhook: Any) -> Faults:
     yield from checks.one_of(
         f"{path}.reinvocationPolicy", getattr(webhook, "reinvocationPolicy", None), ("IfNeeded", "Never")
     )
-    yield from match_conditions(f"{path}.matchConditions", webhook.matchConditions)
 
 
 def _qualified(path: str, name: str) -> Faults:
@@ -134,18 +140,13 @@ def _resources(path: str, resources: Sequence[str]) -> Faults:
         yield invalid_value(path, resources, text)
 
 
-def match_conditions(path: str, conditions: Sequence[MatchCondition]) -> Faults:
-    """Names and presence; what the expressions say is for CEL's compiler."""
-    if len(conditions) > MATCH_CONDITIONS_MAX:
-        yield too_many(path, len(conditions), MATCH_CONDITIONS_MAX)
-    seen: set[str] = set()
-    for index, condition in enumerate(conditions):
-        if not condition.expression.strip():
-            yield required(f"{path}[{index}].expression")
-        yield from checks.named_required(f"{path}[{index}].name", condition.name, names.qualified_name)
-        if condition.name and condition.name in seen:
-            yield duplicate(f"{path}[{index}].name", condition.name)
-        seen.add(condition.name)
+def _conditions(new: Any, old: Any = None) -> Faults:
+    known = [item for webhook in old.webhooks for item in webhook.matchConditions] if old is not None else []
+    for index, webhook in enumerate(new.webhooks):
+        if webhook.matchConditions:
+            from wherry.server.cel.conditions import condition_faults  # CEL is large, and few webhooks use it
+
+            yield from condition_faults(f"webhooks[{index}].matchConditions", webhook.matchConditions, known=known)
 
 
 def review_versions(path: str, versions: Sequence[str], missing: str = "must specify one of v1, v1beta1") -> Faults:

@@ -214,6 +214,26 @@ async def test_rules_and_selectors_choose(more: Json, asked: bool) -> None:
         assert bool(world.asked.get("v")) is asked
 
 
+@pytest.mark.parametrize(
+    ("expression", "code"),
+    [("object.data.start == 'yes'", 400), ("object.data.start == 'no'", 201), ("object.data.nothing == 'x'", 403)],
+    ids=["matches", "does not match", "fails"],
+)
+async def test_conditions_choose(expression: str, code: int) -> None:
+    async with hooked() as world:
+        conditions = [{"name": "started", "expression": expression}]
+        await world.add("validating", "v", deny("asked"), matchConditions=conditions)
+        assert (await world.send("POST", MAPS, configmap("a"))).status == code
+
+
+async def test_conditions_that_do_not_compile_are_refused() -> None:
+    async with hooked() as world:
+        conditions = [{"name": "broken", "expression": "object.("}]
+        body = {"metadata": {"name": "c"}, "webhooks": [world.webhook("v", matchConditions=conditions)]}
+        message = await world.refused(422, "POST", f"{GROUP}/validatingwebhookconfigurations", body)
+    assert "webhooks[0].matchConditions[0].expression: Invalid value" in message and "compilation failed" in message
+
+
 async def test_another_version_is_shown_where_the_rule_names_one() -> None:
     rule = {"operations": ["*"], "apiGroups": ["autoscaling"], "apiVersions": ["v1"], "resources": ["*"]}
     scaler: Json = {

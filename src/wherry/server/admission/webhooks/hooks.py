@@ -50,8 +50,16 @@ def _hook(configuration: str, webhook: Any, callouts: Callouts) -> Hook:
         ignore_failure=webhook.failurePolicy == "Ignore",
         dry_run_safe=webhook.sideEffects in ("None", "NoneOnDryRun"),
         reinvoke=getattr(webhook, "reinvocationPolicy", None) == "IfNeeded",
-        conditions=webhook.matchConditions,
+        conditions=_conditions(webhook.matchConditions),
     )
+
+
+def _conditions(conditions: list[Any]) -> list[Any]:
+    if not conditions:
+        return []
+    from wherry.server.cel.conditions import compile_conditions  # CEL is large, and few webhooks use it
+
+    return list(compile_conditions(conditions))
 
 
 def remote_of(config: Any, callouts: Callouts) -> Remote | CalloutError:

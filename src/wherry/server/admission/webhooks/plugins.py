@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from wherry.meta.errors import StatusError, internal_error, quote
+from wherry.meta.errors import StatusError, forbidden, internal_error, quote
 from wherry.meta.patch import json_patch
 from wherry.meta.resource import Resource
 from wherry.server.admission.matching import CONFIGURATIONS
@@ -23,6 +23,7 @@ from wherry.server.admission.versions import Json, Versions
 from wherry.server.admission.webhooks.hooks import Hook, compile_hooks
 from wherry.server.admission.webhooks.review import HookFailedError, ask, question
 from wherry.server.callouts.client import Callouts
+from wherry.server.rbac.authorizer import Authorizer
 from wherry.server.strategies.strategy import Caches
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,15 @@ _log = logging.getLogger(__name__)
 class Webhooks(AdmissionPlugin):
     """What both kinds share: the configurations there are, and which webhooks a write concerns."""
 
-    def __init__(self, caches: Caches, versions: Versions, callouts: Callouts, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        caches: Caches,
+        versions: Versions,
+        callouts: Callouts,
+        changed: Callable[[], None],
+        authorizer: Authorizer | None = None,
+    ) -> None:
+        self._authorizer = authorizer
         self._caches = caches
         self._versions = versions
         self._callouts = callouts
@@ -59,7 +68,16 @@ class Webhooks(AdmissionPlugin):
         return any(hook.matching.ever(operation, served) for hook in self._hooks)
 
     def _match(self, hook: Hook, attributes: Attributes) -> Resource | None:
-        return hook.matching.match(attributes, self._versions.equivalents, self._caches)
+        found = hook.matching.match(attributes, self._versions.equivalents, self._caches)
+        if found is None or not hook.conditions:
+            return found
+        from wherry.server.cel.conditions import ConditionError, evaluate, inputs
+
+        policy = "Ignore" if hook.ignore_failure else "Fail"
+        try:
+            return found if evaluate(hook.conditions, inputs(attributes, self._authorizer), policy) else None
+        except ConditionError as error:
+            raise forbidden(attributes.requested.group_resource, attributes.name, str(error)) from error
 
     def _ask(self, attributes: Attributes, resource: Resource) -> Json:
         old = self._versions.show(attributes, attributes.old_object, resource)
