@@ -102,7 +102,7 @@ class Server:
 
     def _plugins(self) -> list[AdmissionPlugin]:
         chain = built_in_plugins(self.caches, self.loopback_client, self.clock, self.admission.plugins)
-        return [*chain, self.edges.escalation]
+        return [*chain, *self.edges.plugins]
 
     async def start(self) -> None:
         """Load the store, make sure that what every cluster has is there. Raises StatusError, StoreError."""

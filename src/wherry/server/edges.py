@@ -14,6 +14,13 @@ from wherry.aio.entropy import Entropy
 from wherry.api.rbac_v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 from wherry.meta.resource import Resource
 from wherry.server import discovery as discovery_module
+from wherry.server.admission.certificates import (
+    CertificateApproval,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
+from wherry.server.admission.owner_references import OwnerReferencesPermissionEnforcement
+from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.authn.bootstrap_tokens import BootstrapTokens
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.x509 import X509Authenticator
@@ -65,6 +72,8 @@ class EdgeOptions:
     kubelet_client_key: str | None = None
     kubelet_authority: str | None = None
     """Whoever signs kubelets' serving certificates; None: these are not checked, as by kube-apiserver."""
+    owner_references_need_permission: bool = False
+    """Admission plugin OwnerReferencesPermissionEnforcement: off by default, as in kube-apiserver."""
     advertised: str = ""
     """host:port that /api tells clients."""
 
@@ -113,7 +122,16 @@ class Edges:
         self.authorization = AuthorizationFilter(self.authorizer)
         self.who: tuple[Who, ...] = (self.authentication.apply, self.impersonation.apply)
         """Each in turn; what one returns is awaited: only where a remote party decides."""
-        self.escalation = EscalationCheck(self.authorizer, self.rbac.index)
+        self.plugins: tuple[AdmissionPlugin, ...] = (
+            CertificateApproval(self.authorizer),
+            CertificateSigning(self.authorizer),
+            CertificateSubjectRestriction(),
+            EscalationCheck(self.authorizer, self.rbac.index),
+        )
+        if options.owner_references_need_permission:
+            owners = OwnerReferencesPermissionEnforcement(self.authorizer, around.resources)
+            self.plugins = (*self.plugins, owners)
+        """Admission that asks the authorizer."""
         self.metrics = Metrics(around.gauges)
         self.discovery = Discovery(around.resources, options.advertised)
         self.openapi = OpenApi(around.resources, KUBERNETES_VERSION, around.custom_schema)

@@ -47,6 +47,8 @@ Concerned = dict[tuple[Operation, str, str], list[AdmissionPlugin]]
 
 Kind = tuple[str, str, str] | None
 
+_STATUS = frozenset({"status", "approval"})
+
 Change = Callable[[Any, Entry], Any]
 """Makes the new object (stored version) from a decoded copy of the current one and its entry."""
 
@@ -199,14 +201,15 @@ class Writer:
             attributes = await self.admit("UPDATE", served, write, write.name, new, old)
             new = attributes.object
         undo = nothing
-        if write.subresource == "status":
+        only_status = write.subresource in _STATUS
+        if only_status:
             strategy.prepare_for_status_update(new, old, ctx)
         elif write.subresource not in ("binding", "finalize"):
             strategy.prepare_for_update(new, old, ctx)
             if served.allocates:
                 undo = await strategy.allocate(new, old, ctx)
         try:
-            if write.subresource == "status":
+            if only_status:
                 check(served, write.name, strategy.validate_status_update(new, old))
             elif write.subresource not in ("binding", "finalize"):
                 check(served, write.name, strategy.validate_update(new, old))

@@ -1,8 +1,7 @@
-"""Access and admission: RBAC, webhook configurations, policies, signing requests, priority classes."""
+"""Access and admission: RBAC, webhook configurations, policies, priority classes."""
 
 from typing import Any
 
-from wherry.api.certificates_v1 import CertificateSigningRequest, CertificateSigningRequestStatus
 from wherry.api.meta_v1 import LabelSelector
 from wherry.api.rbac_v1 import PolicyRule, Subject
 from wherry.api.scheduling_v1 import PriorityClass
@@ -133,38 +132,3 @@ class PolicyStrategy(KindStrategy):
                 match.objectSelector = match.objectSelector or LabelSelector()
                 for rule in (*match.resourceRules, *match.excludeResourceRules):
                     unset(rule, scope="*")
-
-
-class SigningRequestStrategy(KindStrategy):
-    """certificates.k8s.io CertificateSigningRequest: who asks is who made it; nothing of the request changes."""
-
-    def prepare_for_create(self, obj: CertificateSigningRequest, ctx: RequestContext) -> None:
-        user = ctx.user
-        obj.spec.username, obj.spec.uid = user.name or None, user.uid or None
-        obj.spec.groups, obj.spec.extra = list(user.groups), dict(user.extra)
-        obj.status = CertificateSigningRequestStatus()
-
-    def prepare_for_update(
-        self, new: CertificateSigningRequest, old: CertificateSigningRequest, ctx: RequestContext
-    ) -> None:
-        new.spec, new.status = old.spec, old.status
-
-    def default(self, obj: CertificateSigningRequest) -> None:
-        for condition in obj.status.conditions:
-            unset(condition, status="True")
-
-    def rules(self, obj: CertificateSigningRequest) -> Faults:
-        yield from checks.present("spec.usages", obj.spec.usages)
-        if "/" not in obj.spec.signerName:
-            if not obj.spec.signerName:
-                yield required("spec.signerName")
-            else:
-                text = "must be a fully qualified domain and path of the form 'example.com/signer-name'"
-                yield invalid_value("spec.signerName", obj.spec.signerName, text)
-        seconds = obj.spec.expirationSeconds
-        if seconds is not None and seconds < 600:
-            text = "may not specify a duration less than 600 seconds (10 minutes)"
-            yield invalid_value("spec.expirationSeconds", seconds, text)
-
-    def fields(self, obj: CertificateSigningRequest) -> dict[str, str]:
-        return {"spec.signerName": obj.spec.signerName}

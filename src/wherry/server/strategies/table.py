@@ -10,7 +10,6 @@ from wherry.server.strategies.access import (
     PolicyStrategy,
     PriorityClassStrategy,
     RoleStrategy,
-    SigningRequestStrategy,
 )
 from wherry.server.strategies.apiservice import APIServiceStrategy
 from wherry.server.strategies.autoscaler import AutoscalerStrategy, DisruptionBudgetStrategy
@@ -21,6 +20,7 @@ from wherry.server.strategies.bookkeeping import (
     RevisionStrategy,
     RuntimeClassStrategy,
 )
+from wherry.server.strategies.certificates import SigningRequestStrategy
 from wherry.server.strategies.configmap import ConfigMapStrategy, SecretStrategy
 from wherry.server.strategies.customresourcedefinition import CustomResourceDefinitionStrategy
 from wherry.server.strategies.daemonset import DaemonSetStrategy
