@@ -43,6 +43,8 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
 @click.option("--kubelet-client-certificate", type=FILE, help="Shown to kubelets.")
 @click.option("--kubelet-client-key", type=FILE, help="Its key.")
 @click.option("--kubelet-certificate-authority", type=FILE, help="CA of kubelets; without it they are not checked.")
+@click.option("--proxy-client-cert-file", type=FILE, help="Shown to extension servers, which then believe its headers.")
+@click.option("--proxy-client-key-file", type=FILE, help="Its key.")
 def command(**flags: Any) -> None:
     """Run the API server alone, over a store of its own, until SIGTERM."""
     from wherry.cluster.apiserver import ApiServerFlags, run

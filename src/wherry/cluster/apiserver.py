@@ -20,6 +20,7 @@ from wherry.cluster.control_plane import SERVER_NAMES, ApiServer
 from wherry.cluster.failure import ClusterError
 from wherry.cluster.network import node_address
 from wherry.cluster.pki import Pki
+from wherry.server.aggregation.aggregator import AggregationOptions
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import MODES, EdgeOptions
@@ -53,6 +54,8 @@ class ApiServerFlags:
     kubelet_client_certificate: Path | None
     kubelet_client_key: Path | None
     kubelet_certificate_authority: Path | None
+    proxy_client_cert_file: Path | None = None
+    proxy_client_key_file: Path | None = None
 
 
 def run(flags: ApiServerFlags, say: Callable[[str], None]) -> None:
@@ -81,6 +84,7 @@ class Settings:
         for one, other in (
             ("tls_cert_file", "tls_private_key_file"),
             ("kubelet_client_certificate", "kubelet_client_key"),
+            ("proxy_client_cert_file", "proxy_client_key_file"),
         ):
             if (getattr(flags, one) is None) != (getattr(flags, other) is None):
                 raise ClusterError(f"{_flag(one)} and {_flag(other)} belong together: give both")
@@ -92,12 +96,14 @@ class Settings:
         self.tls = self._tls()
         self._client_ca = read_file(flags.client_ca_file).decode() if flags.client_ca_file else ""
         self._edges = self._edge_options()
+        self._aggregation = _aggregation(flags)
 
     def server(self, port: int) -> ServerOptions:
         """Options of a server that listens on `port`."""
         self._edges.advertised = f"{self.address}:{port}"
         return ServerOptions(
             edges=self._edges,
+            aggregation=self._aggregation,
             service_cidr=self._flags.service_cluster_ip_range,
             node_port_range=self._flags.service_node_port_range,
             advertised=Advertised(self.service_ip, self.address, port, self._client_ca),
@@ -166,6 +172,17 @@ class Settings:
         except (ValueError, TypeError) as error:
             raise ClusterError(f"{path}: not an unencrypted private key in PEM") from error
         return pem
+
+
+def _aggregation(flags: ApiServerFlags) -> AggregationOptions:
+    cert, key = flags.proxy_client_cert_file, flags.proxy_client_key_file
+    if cert is None or key is None:
+        return AggregationOptions()
+    try:
+        ssl.create_default_context().load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ClusterError(f"--proxy-client-cert-file, --proxy-client-key-file: {error}") from error
+    return AggregationOptions(str(cert), str(key))
 
 
 def _public_key(path: Path) -> bytes:
