@@ -40,6 +40,14 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
     "--authorization-mode", default="AlwaysAllow", show_default=True, help="AlwaysAllow, Node, RBAC; comma-separated."
 )
 @click.option("--anonymous-auth", type=bool, default=True, show_default=True, help="Requests without credentials.")
+@click.option("--encryption-provider-config", type=FILE, help="EncryptionConfiguration: how values are stored.")
+@click.option(
+    "--encryption-provider-config-automatic-reload",
+    type=bool,
+    default=False,
+    show_default=True,
+    help="Take the file of --encryption-provider-config anew when it changes.",
+)
 @click.option("--kubelet-client-certificate", type=FILE, help="Shown to kubelets.")
 @click.option("--kubelet-client-key", type=FILE, help="Its key.")
 @click.option("--kubelet-certificate-authority", type=FILE, help="CA of kubelets; without it they are not checked.")

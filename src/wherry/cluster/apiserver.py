@@ -24,6 +24,7 @@ from wherry.server.aggregation.aggregator import AggregationOptions
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import MODES, EdgeOptions
+from wherry.server.encryption import ConfigurationError
 from wherry.server.frontend import ListenError, tls_context
 from wherry.server.kubelets import kubelet_context
 from wherry.server.options import ServerOptions
@@ -51,6 +52,8 @@ class ApiServerFlags:
     token_auth_file: Path | None
     authorization_mode: str
     anonymous_auth: bool
+    encryption_provider_config: Path | None
+    encryption_provider_config_automatic_reload: bool
     kubelet_client_certificate: Path | None
     kubelet_client_key: Path | None
     kubelet_certificate_authority: Path | None
@@ -70,6 +73,10 @@ def run(flags: ApiServerFlags, say: Callable[[str], None]) -> None:
                 await api.start(stack, flags.bind_address, flags.secure_port, settings.server)
             except ListenError as error:
                 raise ClusterError(f"{error} (--bind-address, --secure-port)") from error
+            except ConfigurationError as error:
+                raise ClusterError(
+                    f"--encryption-provider-config {flags.encryption_provider_config}: {error}"
+                ) from error
             say(f"API server: https://{settings.address}:{api.port}")
             await stop.wait()
 
@@ -88,6 +95,12 @@ class Settings:
         ):
             if (getattr(flags, one) is None) != (getattr(flags, other) is None):
                 raise ClusterError(f"{_flag(one)} and {_flag(other)} belong together: give both")
+        if flags.encryption_provider_config:
+            read_file(flags.encryption_provider_config)
+        elif flags.encryption_provider_config_automatic_reload:
+            raise ClusterError(
+                "--encryption-provider-config-automatic-reload must be set with --encryption-provider-config"
+            )
         self.service_ip = _first_address(flags.service_cluster_ip_range)
         self.address = flags.advertise_address or flags.bind_address
         if self.address in ("0.0.0.0", "::"):
@@ -106,6 +119,8 @@ class Settings:
             aggregation=self._aggregation,
             service_cidr=self._flags.service_cluster_ip_range,
             node_port_range=self._flags.service_node_port_range,
+            encryption_config=self._flags.encryption_provider_config,
+            encryption_config_reload=self._flags.encryption_provider_config_automatic_reload,
             advertised=Advertised(self.service_ip, self.address, port, self._client_ca),
         )
 

@@ -12,6 +12,7 @@ next, then handlers/create.py.
 import asyncio
 import logging
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
@@ -22,7 +23,7 @@ from wherry.server.admission.configured import ConfiguredAdmission
 from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.aggregation.aggregator import Aggregator
 from wherry.server.bootstrap import bootstrap
-from wherry.server.caches import Caches
+from wherry.server.caches import Caches, ObjectStore
 from wherry.server.customresources.serving import CustomResources
 from wherry.server.deletion import Deleter
 from wherry.server.dispatch import Dispatcher
@@ -44,6 +45,9 @@ from wherry.server.transport import InProcessTransport
 from wherry.server.writer import Writer
 from wherry.store.protocol import Store
 
+if TYPE_CHECKING:
+    from wherry.server.encryption.store import EncryptedStore
+
 _log = logging.getLogger(__name__)
 SELF = UserInfo("system:apiserver", groups=["system:masters"])
 
@@ -54,10 +58,12 @@ class Server:
     def __init__(self, store: Store, clock: Clock, entropy: Entropy, options: ServerOptions | None = None) -> None:
         self.options = options or ServerOptions()
         self.store, self.clock, self.entropy = store, clock, entropy
-        self.caches = Caches(store, clock)
+        self.encrypted = self._make_encrypted()
+        objects: ObjectStore = self.encrypted or store
+        self.caches = Caches(objects, clock)
         table = strategies(self.caches, self.options.service_cidr, self.options.node_port_range)
         self.registry = Registry(self.caches, table)
-        self.writer = Writer(store, self.caches, clock, entropy, Ownership(self.options.managed_fields))
+        self.writer = Writer(objects, self.caches, clock, entropy, Ownership(self.options.managed_fields))
         self.means = Means(self.writer, Deleter(self.writer), Shapes(clock))
         self.custom = CustomResources(self.registry, self.caches, self.writer, self.means.deleter)
         around = Surroundings(
@@ -69,6 +75,10 @@ class Server:
             gauges=self._gauges,
             health={name: {"etcd": self._store_is_well} for name in ("healthz", "livez", "readyz")},
         )
+        if self.encrypted is not None:
+            self.caches.stale = self.encrypted.stale
+            checks = {"kms-providers": self.encrypted.healthy}
+            around.health = {"healthz": checks, "livez": checks, "readyz": checks}
         self.edges = Edges(self.options.edges, around)
         self.custom.callouts = self.edges.callouts
         self.content = ContentFilter(self.registry.find)
@@ -100,12 +110,23 @@ class Server:
         self.traffic = Traffic(self.options.traffic, self.registry, self.caches, self.loopback_client, self.edges)
         self.dispatch.add_routes(self.traffic.routes())
 
+    def _make_encrypted(self) -> "EncryptedStore | None":
+        """Raises OSError, ConfigurationError."""
+        path = self.options.encryption_config
+        if path is None:
+            return None
+        from wherry.server.encryption.store import EncryptedStore
+
+        return EncryptedStore(self.store, path, self.clock, self.entropy)
+
     def _plugins(self) -> list[AdmissionPlugin]:
         chain = built_in_plugins(self.caches, self.loopback_client, self.clock, self.admission.plugins)
         return [*chain, *self.edges.plugins]
 
     async def start(self) -> None:
         """Load the store, make sure that what every cluster has is there. Raises StatusError, StoreError."""
+        if self.encrypted is not None:
+            await self.encrypted.start(reload=self.options.encryption_config_reload)
         await self.caches.start()
         self.edges.follow(self.caches)
         self.admission.follow()
@@ -122,6 +143,8 @@ class Server:
         await self.custom.close()
         await self.caches.close()
         await self.edges.close()
+        if self.encrypted is not None:
+            await self.encrypted.close()
 
     async def handle(self, request: Request) -> Response:
         """Answer any request; raises nothing but cancellation."""

@@ -8,7 +8,9 @@ facts here (`expect`), so that the pump decodes nothing that this server itself 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from wherry.aio.clock import Clock
 from wherry.api import registry as api
@@ -18,7 +20,7 @@ from wherry.server.objects import Codec, labels_of
 from wherry.server.strategies.strategy import Strategy
 from wherry.server.watchcache import NO_FACTS, Entry, Selection, WatchCache
 from wherry.store.errors import CompactedError, SlowWatcherError, StoreClosedError
-from wherry.store.protocol import Event, KeyValue, Store, prefix_end
+from wherry.store.protocol import Event, KeyValue, RangeResult, SwapResult, Watch, prefix_end
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -30,16 +32,54 @@ FRESH_WAIT_SECONDS = 3.0
 Facts = tuple[bytes, dict[str, str], dict[str, str]]
 
 
+class ObjectStore(Protocol):
+    """What the server uses of a Store (wherry.store.protocol); encryption/store.py is another."""
+
+    @property
+    def revision(self) -> int: ...
+
+    async def range(self, key: bytes, range_end: bytes = b"", *, limit: int = 0, revision: int = 0) -> RangeResult: ...
+
+    async def put_if(self, key: bytes, value: bytes, mod_revision: int) -> SwapResult: ...
+
+    async def delete_if(self, key: bytes, mod_revision: int) -> SwapResult: ...
+
+    def watch(
+        self,
+        key: bytes,
+        range_end: bytes = b"",
+        *,
+        start_revision: int = 0,
+        prev_kv: bool = True,
+        events_max: int = 10_000,
+    ) -> Watch: ...
+
+
+class Unreadable(bytes):
+    """The value of a key that cannot be deciphered: nothing, and why."""
+
+    why: str
+
+    def __new__(cls, why: str) -> "Unreadable":
+        """An empty value."""
+        made = super().__new__(cls)
+        made.why = why
+        return made
+
+
 class Caches:
     """One WatchCache per stored kind. Implements the `Caches` that strategies and admission read."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: ObjectStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
         self._by_prefix: dict[bytes, WatchCache] = {}
         self._strategies: dict[bytes, Strategy] = {}
         self._by_kind: dict[type[Any], WatchCache] = {}
         self._expected: dict[bytes, Facts] = {}
+        self.stale: set[bytes] = set()
+        """Keys whose values are not as they would be written now (an older version, an older cipher): a write that
+        changes nothing writes them all the same."""
         self.revision = 0
         """Everything up to here is in the caches."""
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -63,7 +103,8 @@ class Caches:
         found = await self._store.range(prefix, prefix_end(prefix))
         await self.wait_for(found.revision)
         missing = [kv for kv in found.kvs if kv.key[len(prefix) :].decode() not in cache.entries]
-        cache.load([*cache.entries.values(), *(self._entry(prefix, kv) for kv in missing)], self.revision)
+        entries = [entry for kv in missing if (entry := self._readable(cache, prefix, kv)) is not None]
+        cache.load([*cache.entries.values(), *entries], self.revision)
 
     def follow(self, resource: Resource, strategy: Strategy) -> None:
         """The rules of a kind that is kept have changed."""
@@ -100,10 +141,13 @@ class Caches:
             ROOT, prefix_end(ROOT), start_revision=found.revision + 1, prev_kv=False, events_max=100_000
         )
         entries: dict[bytes, list[Entry]] = {prefix: [] for prefix in self._by_prefix}
+        for cache in self._by_prefix.values():
+            cache.unreadable.clear()
         for kv in found.kvs:
             prefix = self._prefix_of(kv.key)
-            if prefix in entries:
-                entries[prefix].append(self._entry(prefix, kv))
+            kept = self._by_prefix.get(prefix)
+            if kept is not None and (entry := self._readable(kept, prefix, kv)) is not None:
+                entries[prefix].append(entry)
         for prefix, cache in self._by_prefix.items():
             cache.load(entries[prefix], found.revision)
         self._advance(found.revision)
@@ -130,10 +174,14 @@ class Caches:
             prefix = self._prefix_of(kv.key)
             cache = self._by_prefix.get(prefix)
             if cache is not None:
-                if event.kind == "put":
-                    cache.put(self._entry(prefix, kv))
+                key = kv.key[len(prefix) :].decode()
+                if event.kind != "put":
+                    cache.unreadable.pop(key, None)
+                    cache.remove(key, kv.mod_revision)
+                elif (entry := self._readable(cache, prefix, kv)) is not None:
+                    cache.put(entry)
                 else:
-                    cache.remove(kv.key[len(prefix) :].decode(), kv.mod_revision)
+                    cache.remove(key, kv.mod_revision)
         self._advance(events[-1].kv.mod_revision)
 
     def _advance(self, revision: int) -> None:
@@ -151,6 +199,19 @@ class Caches:
             return prefix
         return key[: key.find(b"/", end) + 1]
 
+    def _readable(self, cache: WatchCache, prefix: bytes, kv: KeyValue) -> Entry | None:
+        """The entry of a key; None, and a note in the cache, for a value that is no object."""
+        try:
+            entry = self._entry(prefix, kv)
+        except (msgspec.DecodeError, ValueError) as error:
+            why = kv.value.why if isinstance(kv.value, Unreadable) else f"{kv.key.decode()} holds no object: {error}"
+            cache.unreadable[kv.key[len(prefix) :].decode()] = why
+            _log.error("%s", why)
+            return None
+        if cache.unreadable:
+            cache.unreadable.pop(entry.key, None)
+        return entry
+
     def _entry(self, prefix: bytes, kv: KeyValue) -> Entry:
         codec = self._by_prefix[prefix].codec
         expected = self._expected.pop(kv.key, None) if self._expected else None
@@ -167,6 +228,7 @@ class Caches:
         value = kv.value
         if not value.startswith(codec.prefix):  # a custom resource that was stored in another version
             value = codec.encode(codec.decode(value))
+            self.stale.add(kv.key)
         data = codec.splice(value, kv.mod_revision)
         return Entry(key, data, kv.mod_revision, found_labels or NO_FACTS, found_fields or NO_FACTS)
 

@@ -44,7 +44,7 @@ class Deleter:
         for _ in range(WRITE_ATTEMPTS):
             entry = served.cache.get(write.namespace, write.name)
             if entry is None:
-                raise missing(served, write.name)
+                raise missing(served, write.name, write.namespace)
             obj = served.stored_codec.decode(entry.data)
             check_preconditions(served, obj, options)
             if not write.admitted:

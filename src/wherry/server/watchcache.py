@@ -224,6 +224,8 @@ class WatchCache:
         self.changed_revision = revision
         """Nothing here has changed since."""
         self._watchers: dict[Bucket, dict[Watcher, None]] = {}
+        self.unreadable: dict[str, str] = {}
+        """Keys whose values are no objects, and why; requests for them fail."""
         self.listeners: list[Any] = []
         """Called with (old entry or None, new entry or None) on each change, at once: what is here must not wait."""
 

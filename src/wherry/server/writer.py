@@ -19,6 +19,7 @@ from wherry.meta.errors import (
     bad_request,
     conflict,
     generate_name_conflict,
+    internal_error,
     invalid,
     invalid_value,
     not_found,
@@ -26,14 +27,14 @@ from wherry.meta.errors import (
 )
 from wherry.meta.time import format_time
 from wherry.server.admission.plugin import AdmissionPlugin, Attributes, Operation
-from wherry.server.caches import Caches
+from wherry.server.caches import Caches, ObjectStore
 from wherry.server.http import UserInfo
 from wherry.server.ownership import Ownership
 from wherry.server.registry import Served
 from wherry.server.strategies.strategy import RequestContext, nothing
 from wherry.server.watchcache import NO_FACTS, Entry
 from wherry.store.errors import StoreUnavailableError
-from wherry.store.protocol import Store, SwapResult
+from wherry.store.protocol import SwapResult
 
 GENERATED_SUFFIX_LENGTH = 5
 GENERATED_BASE_MAX = 63 - GENERATED_SUFFIX_LENGTH
@@ -80,7 +81,9 @@ class Written:
 class Writer:
     """Creates and updates objects of every kind. One per server."""
 
-    def __init__(self, store: Store, caches: Caches, clock: Clock, entropy: Entropy, ownership: Ownership) -> None:
+    def __init__(
+        self, store: ObjectStore, caches: Caches, clock: Clock, entropy: Entropy, ownership: Ownership
+    ) -> None:
         self.store = store
         self.caches = caches
         self.clock = clock
@@ -183,7 +186,7 @@ class Writer:
         for _ in range(WRITE_ATTEMPTS):
             entry = served.cache.get(write.namespace, write.name)
             if entry is None:
-                raise not_found(served.resource.group_resource, write.name)
+                raise missing(served, write.name, write.namespace)
             old = served.stored_codec.decode(entry.data)
             new = change(served.stored_codec.decode(entry.data), entry)
             written = await self._update_once(served, entry, old, new, write)
@@ -218,7 +221,8 @@ class Writer:
                 await self.validate(attributes)
             self.ownership.updated(served, new, old, entry, write)
             data = served.stored_codec.encode(new)
-            if served.stored_codec.same(entry.data, entry.revision, data):
+            key = served.key(write.namespace, write.name)
+            if served.stored_codec.same(entry.data, entry.revision, data) and key not in self.caches.stale:
                 undo()
                 return Written(entry.data)
             if ctx.dry_run:
@@ -226,7 +230,7 @@ class Writer:
                 return Written(served.stored_codec.splice(data, entry.revision))
             if deletable(new, old):
                 return await self._finish_deletion(served, entry, new, write)
-            swap = await self._put(served, served.key(write.namespace, write.name), data, new, entry.revision)
+            swap = await self._put(served, key, data, new, entry.revision)
         except Exception:  # not when cancelled: the write may be on its way, and its addresses with it
             undo()
             raise
@@ -298,6 +302,8 @@ class Writer:
             raise service_unavailable(str(error)) from error
         if not swap.succeeded:
             self.caches.forget_expected(key)
+        elif self.caches.stale:
+            self.caches.stale.discard(key)
         return swap
 
     async def _stored(self, served: Served, obj: Any, data: bytes, revision: int) -> bytes:
@@ -357,6 +363,11 @@ def deletable(new: Any, old: Any) -> bool:
     return new.kind != "Namespace" or not new.spec.finalizers
 
 
-def missing(served: Served, name: str) -> StatusError:
-    """404 of an object."""
+def missing(served: Served, name: str, namespace: str = "") -> StatusError:
+    """404 of an object; 500 when it is there and cannot be read."""
+    unreadable = served.cache.unreadable
+    if unreadable:
+        why = unreadable.get(f"{namespace}/{name}" if served.resource.namespaced else name)
+        if why is not None:
+            return internal_error(why)
     return not_found(served.resource.group_resource, name)

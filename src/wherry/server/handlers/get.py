@@ -17,7 +17,7 @@ async def get(means: Means, served: Served, request: Request) -> Response:
             await means.writer.caches.wait_for(revision)
     entry = served.cache.get(info.namespace, info.name)
     if entry is None:
-        raise missing(served, info.name)
+        raise missing(served, info.name, info.namespace)
     wanted = accepted(request)
     if wanted.plain and not request.query and served.convert is None:
         return Response(200, entry.data)

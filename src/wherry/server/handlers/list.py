@@ -12,7 +12,16 @@ from typing import Any
 import orjson
 
 from wherry.meta import fields, labels
-from wherry.meta.errors import FieldError, StatusError, bad_request, expired, field_forbidden, invalid, not_supported
+from wherry.meta.errors import (
+    FieldError,
+    StatusError,
+    bad_request,
+    expired,
+    field_forbidden,
+    internal_error,
+    invalid,
+    not_supported,
+)
 from wherry.server.caches import too_large
 from wherry.server.handlers.writes import Means
 from wherry.server.http import Request, Response
@@ -161,6 +170,8 @@ async def list_objects(means: Means, served: Served, request: Request) -> Respon
         entries, remaining = await _at_revision(means, served, selection, after, limit, exact, parameters)
     else:
         entries, remaining = cache.page(selection, after, limit)
+    if cache.unreadable:
+        raise internal_error(next(iter(cache.unreadable.values())))
     revision = exact or caches.revision
     token = _make_token(revision, entries[-1].key) if remaining else ""
     if not selection.everything:

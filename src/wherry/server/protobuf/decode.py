@@ -7,7 +7,6 @@ would have left out are left out. Everything behind filters/content.py sees JSON
 
 import base64
 import struct
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args, get_origin
 
@@ -16,6 +15,7 @@ import orjson
 
 from wherry.meta.quantity import Quantity
 from wherry.meta.time import format_micro_time, format_time
+from wherry.server.protobuf.fields import Value, as_bytes, by_number, last_bytes, read_fields, read_varint, signed
 from wherry.server.protobuf.messages import (
     INT_OR_STRING,
     MAGIC,
@@ -27,23 +27,20 @@ from wherry.server.protobuf.messages import (
     tables,
 )
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-Value = int | bytes
 
 
 def to_json(body: bytes) -> bytes:
     """An enveloped message as JSON. Raises ValueError for what is none, or is of no known kind."""
     if not body.startswith(MAGIC):
         raise ValueError("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
-    envelope = _by_number(body[len(MAGIC) :])
-    names = _by_number(_last_bytes(envelope, 1))
-    api_version, name = _last_bytes(names, 1).decode(), _last_bytes(names, 2).decode()
+    envelope = by_number(body[len(MAGIC) :])
+    names = by_number(last_bytes(envelope, 1))
+    api_version, name = last_bytes(names, 1).decode(), last_bytes(names, 2).decode()
     kind = message_type(api_version, name)
     if kind is None:
         raise ValueError(f'no kind "{name}" is registered for version "{api_version}"')
-    content = _message(module_of(kind), kind.__name__, annotations(kind), _last_bytes(envelope, 2))
+    content = _message(module_of(kind), kind.__name__, annotations(kind), last_bytes(envelope, 2))
     return orjson.dumps({"apiVersion": api_version, "kind": name} | content)
 
 
@@ -53,7 +50,7 @@ def to_json(body: bytes) -> bytes:
 def _message(module: str, name: str, annotations: dict[str, Any], data: bytes) -> dict[str, Any]:
     table = tables().get(f"{module}.{name}", {})
     made: dict[str, Any] = {}
-    for number, value in _fields(data):
+    for number, value in read_fields(data):
         field, mark = table.get(number, ("", ""))
         if field.startswith(">") and isinstance(value, bytes):
             made |= _message(module, field[1:], annotations, value)
@@ -68,8 +65,8 @@ def _put(made: dict[str, Any], field: str, annotation: Any, mark: str, value: Va
         item = required(get_args(annotation)[0])
         made.setdefault(field, []).extend(_items(item, mark, value))
     elif origin is dict and mark != "j":
-        entry = _by_number(_bytes(value))
-        key = _last_bytes(entry, 1).decode()
+        entry = by_number(as_bytes(value))
+        key = last_bytes(entry, 1).decode()
         kind = required(get_args(annotation)[1])
         made.setdefault(field, {})[key] = _value(kind, mark, entry[2][-1] if 2 in entry else b"")
     else:
@@ -82,46 +79,46 @@ def _items(kind: Any, mark: str, value: Value) -> list[Any]:
     if kind is int and isinstance(value, bytes):  # packed
         position, items = 0, []
         while position < len(value):
-            item, position = _varint(value, position)
-            items.append(_signed(item))
+            item, position = read_varint(value, position)
+            items.append(signed(item))
         return items
     return [_value(kind, mark, value)]
 
 
 def _value(kind: Any, mark: str, value: Value) -> Any:
     if mark in _MARKED:
-        return _MARKED[mark](_bytes(value))
+        return _MARKED[mark](as_bytes(value))
     if mark == "o":
-        return _schema_or(kind, _bytes(value))
+        return _schema_or(kind, as_bytes(value))
     if isinstance(value, int):
-        return bool(value) if kind is bool else _signed(value)
+        return bool(value) if kind is bool else signed(value)
     if kind is str:
         return value.decode()
     if kind is float:
         return struct.unpack("<d", value)[0]
     if kind is Quantity:
-        return _last_bytes(_by_number(value), 1).decode() or "0"
+        return last_bytes(by_number(value), 1).decode() or "0"
     if kind == INT_OR_STRING:
         return _int_or_string(value)
     if get_origin(kind) is list:  # the values of a map, wrapped: ExtraValue
         item = get_args(kind)[0]
-        return [_value(item, "", found) for found in _by_number(value).get(1, [])]
+        return [_value(item, "", found) for found in by_number(value).get(1, [])]
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _message(module_of(kind), kind.__name__, annotations(kind), value)
     return _json(value)
 
 
 def _int_or_string(data: bytes) -> int | str:
-    fields = _by_number(data)
+    fields = by_number(data)
     if fields.get(1, [0])[-1]:
-        return _last_bytes(fields, 3).decode()
+        return last_bytes(fields, 3).decode()
     number = fields.get(2, [0])[-1]
-    return _signed(number) if isinstance(number, int) else 0
+    return signed(number) if isinstance(number, int) else 0
 
 
 def _schema_or(union: Any, data: bytes) -> Any:
     """JSONSchemaPropsOrBool, -OrArray or -OrStringArray: what is not one schema is a bool or a list."""
-    fields, schema = _by_number(data), struct_of(union)
+    fields, schema = by_number(data), struct_of(union)
     number = 2 if bool in union else 1
     if number in fields:
         return _value(schema, "", fields[number][-1])
@@ -132,16 +129,16 @@ def _schema_or(union: Any, data: bytes) -> Any:
 
 
 def _json(data: bytes) -> Any:
-    raw = _last_bytes(_by_number(data), 1)
+    raw = last_bytes(by_number(data), 1)
     return orjson.loads(raw) if raw else None
 
 
 def _instant(data: bytes) -> datetime | None:
-    fields = _by_number(data)
+    fields = by_number(data)
     seconds, nanoseconds = fields.get(1, [0])[-1], fields.get(2, [0])[-1]
     if not fields or not isinstance(seconds, int) or not isinstance(nanoseconds, int):
         return None
-    return _EPOCH + timedelta(seconds=_signed(seconds), microseconds=nanoseconds // 1000)
+    return _EPOCH + timedelta(seconds=signed(seconds), microseconds=nanoseconds // 1000)
 
 
 def _time(data: bytes) -> str | None:
@@ -155,7 +152,7 @@ def _micro_time(data: bytes) -> str | None:
 
 
 def _wrapped(data: bytes) -> list[str]:
-    return [_bytes(item).decode() for item in _by_number(data).get(1, [])]
+    return [as_bytes(item).decode() for item in by_number(data).get(1, [])]
 
 
 def _base64(data: bytes) -> str:
@@ -163,60 +160,3 @@ def _base64(data: bytes) -> str:
 
 
 _MARKED = {"t": _time, "u": _micro_time, "b": _base64, "j": _json, "w": _wrapped}
-
-# The wire format -----------------------------------------------------------------------------------------------------
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, Value]]:
-    position = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
-        wire_type = tag & 7
-        if wire_type == _VARINT:
-            value, position = _varint(data, position)
-            yield tag >> 3, value
-            continue
-        if wire_type == _BYTES:
-            length, position = _varint(data, position)
-        elif wire_type in (_FIXED64, _FIXED32):
-            length = 8 if wire_type == _FIXED64 else 4
-        else:
-            raise ValueError(f"proto: illegal wireType {wire_type}")
-        if position + length > len(data):
-            raise ValueError("unexpected EOF")
-        yield tag >> 3, data[position : position + length]
-        position += length
-
-
-def _by_number(data: bytes) -> dict[int, list[Value]]:
-    found: dict[int, list[Value]] = {}
-    for number, value in _fields(data):
-        found.setdefault(number, []).append(value)
-    return found
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if position >= len(data) or shift > 63:
-            raise ValueError("proto: integer overflow" if shift > 63 else "unexpected EOF")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
-def _bytes(value: Value) -> bytes:
-    if isinstance(value, int):
-        raise ValueError("proto: wrong wireType = 0")
-    return value
-
-
-def _last_bytes(fields: dict[int, list[Value]], number: int) -> bytes:
-    return _bytes(fields[number][-1]) if number in fields else b""

@@ -18,6 +18,7 @@ import orjson
 from wherry.meta.object import ListMeta
 from wherry.meta.quantity import Quantity
 from wherry.meta.time import parse_time
+from wherry.server.protobuf.fields import sized, varint
 from wherry.server.protobuf.messages import (
     INT_OR_STRING,
     MAGIC,
@@ -70,9 +71,9 @@ def encoding(data: bytes) -> Generator[None, None, bytes | None]:
     kind = message_type(answer.apiVersion, answer.kind.removesuffix("List"))
     if kind is None or not answer.kind.endswith("List"):
         return None
-    parts = [_sized(1, _encoder(ListMeta)(orjson.loads(bytes(answer.metadata))))]
+    parts = [sized(1, _encoder(ListMeta)(orjson.loads(bytes(answer.metadata))))]
     for index, item in enumerate(answer.items or (), 1):
-        parts.append(_sized(2, _item(kind, bytes(item))))
+        parts.append(sized(2, _item(kind, bytes(item))))
         if not index % _ITEMS_AT_ONCE:
             yield
     return envelope(answer.apiVersion, answer.kind, b"".join(parts))
@@ -90,14 +91,14 @@ def watch_frame(line: bytes) -> bytes:
     made = from_json(bytes(event.object))
     if made is None:
         raise ValueError("a watch in protobuf met a kind that has no such form")
-    message = _sized(1, event.type.encode()) + _sized(2, _sized(1, made))
+    message = sized(1, event.type.encode()) + sized(2, sized(1, made))
     return len(message).to_bytes(4, "big") + message
 
 
 def envelope(api_version: str, kind: str, message: bytes) -> bytes:
     """A message with what tells its kind."""
-    names = _sized(1, api_version.encode()) + _sized(2, kind.encode())
-    return b"".join((MAGIC, _sized(1, names), _sized(2, message), b"\x1a\x00\x22\x00"))
+    names = sized(1, api_version.encode()) + sized(2, kind.encode())
+    return b"".join((MAGIC, sized(1, names), sized(2, message), b"\x1a\x00\x22\x00"))
 
 
 # From types to encoders -----------------------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ def _message(module: str, name: str, types_: dict[str, Any]) -> Encoder:
 def _inline(number: int, encode: Encoder) -> Encoder:
     def write(value: dict[str, Any]) -> bytes:
         message = encode(value)
-        return _sized(number, message) if message else b""
+        return sized(number, message) if message else b""
 
     return write
 
@@ -149,7 +150,7 @@ def _field(number: int, kind: Any, mark: str) -> Encoder:
     if origin is dict and mark != "j":
         entry = _single(2, required(get_args(kind)[1]), mark)
         return lambda value: b"".join(
-            [_sized(number, _sized(1, key.encode()) + entry(item)) for key, item in value.items()]
+            [sized(number, sized(1, key.encode()) + entry(item)) for key, item in value.items()]
         )
     return _single(number, kind, mark)
 
@@ -157,16 +158,16 @@ def _field(number: int, kind: Any, mark: str) -> Encoder:
 def _single(number: int, kind: Any, mark: str) -> Encoder:
     if mark not in _MARKED and mark != "o":
         if kind is bool or kind is int:
-            tag = _varint(number << 3)
-            return lambda value: tag + _varint(value & 0xFFFFFFFFFFFFFFFF)
+            tag = varint(number << 3)
+            return lambda value: tag + varint(value & 0xFFFFFFFFFFFFFFFF)
         if kind is float:
-            double = _varint(number << 3 | 1)
+            double = varint(number << 3 | 1)
             return lambda value: double + struct.pack("<d", value)
-    payload, tag = _payload(kind, mark), _varint(number << 3 | 2)
+    payload, tag = _payload(kind, mark), varint(number << 3 | 2)
 
     def write(value: Any) -> bytes:
         data = payload(value) if value is not None else b""
-        return tag + _varint(len(data)) + data
+        return tag + varint(len(data)) + data
 
     return write
 
@@ -179,7 +180,7 @@ def _payload(kind: Any, mark: str) -> Encoder:
     if kind is str:
         return str.encode
     if kind is Quantity:
-        return lambda value: _sized(1, str(value).encode())
+        return lambda value: sized(1, str(value).encode())
     if kind == INT_OR_STRING:
         return _int_or_string
     if get_origin(kind) is list:  # the values of a map: ExtraValue
@@ -196,32 +197,32 @@ def _schema_or(schema: Encoder, number: int) -> Encoder:
         if isinstance(value, bool):
             return b"\x08\x01" if value else b"\x08\x00"
         if isinstance(value, list):
-            return b"".join(_sized(2, item.encode() if isinstance(item, str) else schema(item)) for item in value)
-        return (b"\x08\x01" if number == 2 else b"") + _sized(number, schema(value))
+            return b"".join(sized(2, item.encode() if isinstance(item, str) else schema(item)) for item in value)
+        return (b"\x08\x01" if number == 2 else b"") + sized(number, schema(value))
 
     return encode
 
 
 def _wrapped(value: list[str]) -> bytes:
-    return b"".join(_sized(1, item.encode()) for item in value)
+    return b"".join(sized(1, item.encode()) for item in value)
 
 
 def _int_or_string(value: int | str) -> bytes:
     if isinstance(value, str):
-        return b"\x08\x01" + _sized(3, value.encode())
-    return b"\x08\x00\x10" + _varint(value & 0xFFFFFFFFFFFFFFFF)
+        return b"\x08\x01" + sized(3, value.encode())
+    return b"\x08\x00\x10" + varint(value & 0xFFFFFFFFFFFFFFFF)
 
 
 def _json(value: Any) -> bytes:
-    return _sized(1, orjson.dumps(value))
+    return sized(1, orjson.dumps(value))
 
 
 def _time(value: str) -> bytes:
     span = parse_time(value) - _EPOCH
     seconds = span // timedelta(seconds=1)
-    message = b"\x08" + _varint(seconds & 0xFFFFFFFFFFFFFFFF)
+    message = b"\x08" + varint(seconds & 0xFFFFFFFFFFFFFFFF)
     nanoseconds = span.microseconds * 1000
-    return message + (b"\x10" + _varint(nanoseconds) if nanoseconds else b"")
+    return message + (b"\x10" + varint(nanoseconds) if nanoseconds else b"")
 
 
 _MARKED: dict[str, Encoder] = {
@@ -231,22 +232,3 @@ _MARKED: dict[str, Encoder] = {
     "j": _json,
     "w": _wrapped,
 }
-
-# The wire format ------------------------------------------------------------------------------------------------------
-
-_SMALL = [bytes([value]) for value in range(128)]
-
-
-def _varint(value: int) -> bytes:
-    if value < 128:
-        return _SMALL[value]
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _sized(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
