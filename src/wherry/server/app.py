@@ -77,8 +77,9 @@ class Server:
         )
         if self.encrypted is not None:
             self.caches.stale = self.encrypted.stale
-            checks = {"kms-providers": self.encrypted.healthy}
-            around.health = {"healthz": checks, "livez": checks, "readyz": checks}
+            around.health = {
+                name: {**checks, "kms-providers": self.encrypted.healthy} for name, checks in around.health.items()
+            }
         self.edges = Edges(self.options.edges, around)
         self.custom.callouts = self.edges.callouts
         self.content = ContentFilter(self.registry.find)

@@ -30,16 +30,13 @@ class ServerOptions:
     """Track who set which field on every write; server-side apply needs it."""
     bootstrap: bool = True
     """Make sure at start that system namespaces, roles, priority classes and the kubernetes Service are there."""
-<<<<<<< HEAD
     aggregation: AggregationOptions = field(default_factory=AggregationOptions)
     """What extension servers are shown."""
     admission: Sequence[AdmissionPlugin | AdmissionFunction] = ()
     """Plugins and functions that may change or refuse writes; see admission/configured.py."""
-=======
     encryption_config: Path | None = None
     """EncryptionConfiguration file; None: values are stored as they are."""
     encryption_config_reload: bool = False
     """Take that file anew when it changes."""
->>>>>>> 9abefd7 (Encryption at rest: ciphers, KMS v2, rotation, reload; unreadable values fail alone)
     advertised: Advertised = field(default_factory=lambda: Advertised("10.96.0.1", "127.0.0.1", DEFAULT_PORT))
     """How clients inside the cluster reach this server; the address is the first of `service_cidr`."""

@@ -211,7 +211,7 @@ def test_faults_of_the_file_are_told(data: bytes, why: str) -> None:
 # A KMS plugin ---------------------------------------------------------------------------------------------------------
 
 
-class FakeKms(grpc.GenericRpcHandler):
+class FakeKms(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
     """Enciphers by XOR with its key; counts what it is asked."""
 
     def __init__(self) -> None:
