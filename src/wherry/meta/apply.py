@@ -8,7 +8,7 @@ functions on dicts; the time is an argument. Read meta/fieldset.py for paths and
 Source of the semantics: KEP-555, sigs.k8s.io/structured-merge-diff and apimachinery's util/managedfields.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -230,6 +230,33 @@ def _give_up(managers: _Managers, fields: FieldSet) -> None:
 
 
 # Merging -------------------------------------------------------------------------------------------------------------
+
+
+class AtomicError(Exception):
+    """A configuration sets lists, maps or structs that can only be set as a whole."""
+
+
+def merge_granular(live: Map, applied: Map, schema: TypeSchema | None) -> Map:
+    """`live` with `applied` laid over it, nobody owning anything. Raises AtomicError."""
+    root = root_schema(schema)
+    atomic = list(_atomics(applied, root, ""))
+    if atomic:
+        raise AtomicError(f"may not mutate atomic arrays, maps or structs: {', '.join(atomic)}")
+    merged: Map = _merge(live, applied, root, ())
+    return merged
+
+
+def _atomics(value: Any, schema: FieldSchema | None, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        if path and is_atomic(schema):
+            yield path
+        for key, item in value.items():
+            yield from _atomics(item, child_schema(schema, key), f"{path}.{key}")
+    elif isinstance(value, list) and schema is not None:
+        if schema.list_type not in ("set", "map"):
+            yield path
+        for index, item in enumerate(value):
+            yield from _atomics(item, item_schema(schema), f"{path}[{index}]")
 
 
 def _merge(live: Any, applied: Any, schema: FieldSchema | None, path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Admission that is configured while the server runs or by whoever starts it: webhooks and functions.
+"""Admission that is configured while the server runs or by whoever starts it: webhooks, policies and functions.
 
 `ServerOptions.admission` takes plugins (AdmissionPlugin) and plain asynchronous functions of the attributes:
 
@@ -13,8 +13,18 @@ They may change `attributes.object` and refuse by raising StatusError, and are a
 
 from collections.abc import Awaitable, Callable, Iterable
 
-from wherry.api.admissionregistration_v1 import MutatingWebhookConfiguration, ValidatingWebhookConfiguration
+from wherry.api.admissionregistration_v1 import (
+    MutatingAdmissionPolicy,
+    MutatingAdmissionPolicyBinding,
+    MutatingWebhookConfiguration,
+    ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+    ValidatingWebhookConfiguration,
+)
 from wherry.server.admission.plugin import AdmissionPlugin, Attributes
+from wherry.server.admission.policies.mutating import MutatingPolicies
+from wherry.server.admission.policies.plugins import Surroundings
+from wherry.server.admission.policies.validating import ValidatingPolicies
 from wherry.server.admission.versions import Versions
 from wherry.server.admission.webhooks.plugins import MutatingWebhooks, ValidatingWebhooks
 from wherry.server.caches import Caches
@@ -52,16 +62,25 @@ class ConfiguredAdmission:
         versions = Versions(registry)
         self._mutating = MutatingWebhooks(caches, versions, callouts, changed, authorizer)
         self._validating = ValidatingWebhooks(caches, versions, callouts, changed, authorizer)
+        around = Surroundings(caches, registry, versions, authorizer, changed)
+        self._mutating_policies, self._validating_policies = MutatingPolicies(around), ValidatingPolicies(around)
         self.plugins: list[AdmissionPlugin] = [
             *(item if isinstance(item, AdmissionPlugin) else FunctionPlugin(item) for item in given),
+            self._mutating_policies,
             self._mutating,
+            self._validating_policies,
             self._validating,
         ]
-        for webhooks in (self._mutating, self._validating):
-            registry.on_change(webhooks.resources_changed)
+        for changing in (self._mutating, self._validating, self._mutating_policies, self._validating_policies):
+            registry.on_change(changing.resources_changed)
         registry.on_change(changed)
 
     def follow(self) -> None:
         """Read what is configured, and each change from then on. The caches must have started."""
+        follow, mutating, validating = self._caches.on_change, self._mutating_policies, self._validating_policies
+        follow(MutatingAdmissionPolicy, mutating.policy_changed)
+        follow(MutatingAdmissionPolicyBinding, mutating.binding_changed)
+        follow(ValidatingAdmissionPolicy, validating.policy_changed)
+        follow(ValidatingAdmissionPolicyBinding, validating.binding_changed)
         self._caches.on_change(MutatingWebhookConfiguration, self._mutating.configuration_changed)
         self._caches.on_change(ValidatingWebhookConfiguration, self._validating.configuration_changed)

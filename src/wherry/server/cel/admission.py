@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from wherry.api.core_v1 import Namespace
 from wherry.meta import wire
+from wherry.meta.resource import Resource
 from wherry.server.admission.plugin import Attributes
 from wherry.server.cel.environment import PER_CALL_LIMIT, Environment, Program
 from wherry.server.cel.functions import OPAQUE, parse_type
@@ -199,13 +200,19 @@ class Inputs(dict[str, Any]):
         return found
 
 
-def inputs(attributes: Attributes, authorizer: RequestAuthorizer | None = None) -> Inputs:
-    """What expressions see of a request."""
+def inputs(
+    attributes: Attributes,
+    authorizer: RequestAuthorizer | None = None,
+    show: Callable[[Any], Json | None] | None = None,
+    resource: Resource | None = None,
+) -> Inputs:
+    """What expressions see of a request. `show` makes JSON of its objects in the version `resource`."""
+    made = show or (lambda obj: _plain(obj, attributes))
     asking = Authorizer(_Asking(attributes.user, authorizer)) if authorizer is not None else None
     makers: dict[str, Callable[[], Any]] = {
-        "object": lambda: _plain(attributes.object, attributes),
-        "oldObject": lambda: _plain(attributes.old_object, attributes),
-        "request": lambda: request_value(attributes),
+        "object": lambda: made(attributes.object),
+        "oldObject": lambda: made(attributes.old_object),
+        "request": lambda: request_value(attributes, resource),
         "namespaceObject": lambda: _namespace(attributes),
         "params": lambda: None,
         "authorizer": lambda: asking,
@@ -224,18 +231,25 @@ def _plain(obj: Any, attributes: Attributes) -> Json | None:
     return found | content if content else found
 
 
-def request_value(attributes: Attributes) -> Json:
+def _kind(resource: Resource) -> Json:
+    return {"group": resource.group, "version": resource.version, "kind": resource.kind}
+
+
+def _plural(resource: Resource) -> Json:
+    return {"group": resource.group, "version": resource.version, "resource": resource.plural}
+
+
+def request_value(attributes: Attributes, seen_as: Resource | None = None) -> Json:
     """AdmissionRequest without the objects; what is empty is not there."""
-    resource, user = attributes.resource, attributes.user
-    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
-    plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
+    user, asked = attributes.user, attributes.requested
+    resource = seen_as or asked
     info = {"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra}
     found = {
-        "kind": kind,
-        "resource": plural,
+        "kind": _kind(resource),
+        "resource": _plural(resource),
         "subResource": attributes.subresource,
-        "requestKind": kind,
-        "requestResource": plural,
+        "requestKind": _kind(asked),
+        "requestResource": _plural(asked),
         "requestSubResource": attributes.subresource,
         "name": attributes.name,
         "namespace": attributes.namespace,

@@ -1,0 +1,1 @@
+"""Admission policies, validating and mutating, with their bindings. Read plugins.py first."""
