@@ -13,12 +13,17 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from wherry.aio.clock import Clock, LoopClock
 from wherry.aio.entropy import Entropy
 from wherry.client.client import Client
 from wherry.client.informer import Informers
 from wherry.client.transport import Transport
+
+if TYPE_CHECKING:
+    from wherry.server.admission.configured import AdmissionFunction
+    from wherry.server.admission.plugin import AdmissionPlugin
 
 Run = Callable[[], Awaitable[None]]
 Serve = Callable[[Clock, Entropy], AbstractAsyncContextManager[Transport]]
@@ -30,13 +35,16 @@ POLL_SECONDS = 0.01
 
 
 @asynccontextmanager
-async def api_server(clock: Clock, entropy: Entropy) -> AsyncIterator[Transport]:
+async def api_server(
+    clock: Clock, entropy: Entropy, admission: Sequence["AdmissionPlugin | AdmissionFunction"] = ()
+) -> AsyncIterator[Transport]:
     """An API server over a store in memory, reached as an administrator."""
     from wherry.server.app import SELF, Server
+    from wherry.server.options import ServerOptions
     from wherry.store.local import memory_store
 
     store = memory_store(clock, entropy)
-    server = Server(store, clock, entropy)
+    server = Server(store, clock, entropy, ServerOptions(admission=admission))
     await server.start()
     try:
         yield server.transport(SELF)
@@ -55,10 +63,12 @@ class InProcessCluster:
         start: Sequence[Component] = (),
         clock: Clock | None = None,
         entropy: Entropy | None = None,
+        admission: Sequence["AdmissionPlugin | AdmissionFunction"] = (),
     ) -> None:
+        """`admission`: functions and plugins that may change or refuse writes (server/admission/configured.py)."""
         self.clock = clock or LoopClock()
         self.entropy = entropy or Entropy(0)
-        self._serve = serve or api_server
+        self._serve = serve or (lambda clock, entropy: api_server(clock, entropy, admission))
         self._components = start
         self._stack = AsyncExitStack()
         self._tasks: dict[str, asyncio.Task[None]] = {}
