@@ -53,10 +53,11 @@ async def test_pods_and_accounts_opt_out_of_the_token(api: World) -> None:
         body |= {} if account is None else {"automountServiceAccountToken": account}
         await api.create(api.core("serviceaccounts"), body)
         for own in wanted:
-            spec = {} if own is None else {"automountServiceAccountToken": own}
             name = f"pod-{account}-{own}".lower()
             account_name = body["metadata"]["name"]
-            made = await api.create(api.core("pods"), pod(name, serviceAccountName=account_name, **spec))
+            wanted_pod = pod(name, serviceAccountName=account_name)
+            wanted_pod["spec"] |= {} if own is None else {"automountServiceAccountToken": own}
+            made = await api.create(api.core("pods"), wanted_pod)
             expected = own if own is not None else account is not False
             assert mounts(made) == ([MOUNT] if expected else []), name
 
