@@ -144,7 +144,7 @@ class HttpsTransport:
                 connector=connector,
                 read_bufsize=READ_BUFFER_BYTES,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("Accept", "User-Agent", "Content-Type"),
+                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
             )
         return self._session
 

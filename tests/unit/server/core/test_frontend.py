@@ -118,3 +118,19 @@ async def test_a_port_in_use_is_one_clear_error(api: Api, https: tuple[HttpsFron
     with pytest.raises(ListenError, match=f"port {frontend.port} on 127.0.0.1 is in use"):
         await second.start("127.0.0.1", frontend.port)
     await second.close()
+
+
+async def test_long_answers_are_compressed_for_those_who_take_gzip(
+    api: Api, https: tuple[HttpsFrontend, Path], config_map: Callable[..., Json]
+) -> None:
+    frontend, directory = https
+    await api.ok("POST", MAPS, config_map("long", a="x" * 200_000))
+    await api.ok("POST", MAPS, config_map("short"))
+    own = str(directory / "cert1.pem"), str(directory / "key1.pem")
+    async with session(frontend, *own) as client:
+        async with client.get(f"{MAPS}/long") as answer:
+            assert answer.headers["Content-Encoding"] == "gzip" and answer.headers["Vary"] == "Accept-Encoding"
+            assert (await answer.json())["data"]["a"] == "x" * 200_000
+        for path, accepted in ((f"{MAPS}/long", "identity"), (f"{MAPS}/short", "gzip")):
+            async with client.get(path, headers={"Accept-Encoding": accepted}) as answer:
+                assert answer.status == 200 and "Content-Encoding" not in answer.headers
