@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from wherry.api.meta_v1 import LabelSelector
 from wherry.api.rbac_v1 import PolicyRule, Subject
 from wherry.api.scheduling_v1 import PriorityClass
 from wherry.meta import names
@@ -113,22 +112,3 @@ class PriorityClassStrategy(KindStrategy):
         if new.value != old.value:
             yield field_forbidden("value", "may not be changed in an update.")
         yield from checks.immutable("preemptionPolicy", new.preemptionPolicy, old.preemptionPolicy)
-
-
-class PolicyStrategy(KindStrategy):
-    """Validating and mutating admission policies and their bindings."""
-
-    generation_counts = ("spec",)
-
-    def default(self, obj: Any) -> None:
-        spec = obj.spec
-        if hasattr(spec, "failurePolicy"):
-            unset(spec, failurePolicy="Fail")
-        for name in ("matchConstraints", "matchResources"):
-            match = getattr(spec, name, None)
-            if match is not None:
-                unset(match, matchPolicy="Equivalent")
-                match.namespaceSelector = match.namespaceSelector or LabelSelector()
-                match.objectSelector = match.objectSelector or LabelSelector()
-                for rule in (*match.resourceRules, *match.excludeResourceRules):
-                    unset(rule, scope="*")

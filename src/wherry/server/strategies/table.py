@@ -7,7 +7,6 @@ from wherry.server.strategies import devices
 from wherry.server.strategies.access import (
     RBAC,
     BindingStrategy,
-    PolicyStrategy,
     PriorityClassStrategy,
     RoleStrategy,
 )
@@ -39,6 +38,7 @@ from wherry.server.strategies.network import (
     ServiceCIDRStrategy,
 )
 from wherry.server.strategies.pod import PodStrategy
+from wherry.server.strategies.policies import PolicyStrategy
 from wherry.server.strategies.quota import LimitRangeStrategy, QuotaStrategy
 from wherry.server.strategies.replicaset import ReplicaSetStrategy, ReplicationControllerStrategy
 from wherry.server.strategies.service import ServiceStrategy
