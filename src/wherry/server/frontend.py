@@ -60,6 +60,12 @@ class _Connection(RequestHandler):
         self.peer_certificate: bytes | None = tls.getpeercert(True) if tls is not None else None
         super().connection_made(transport)
 
+    def eof_received(self) -> None:
+        """The peer says that it leaves. TLS cannot close by halves, and what is written from now on would be logged."""
+        super().eof_received()
+        if self.stream is not None:
+            self.stream.cancel()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         stream = self.stream
         super().connection_lost(exc)

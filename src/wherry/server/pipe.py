@@ -40,6 +40,8 @@ class _Half(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.held: list[bytes] = []
+        self.leaving = False
+        """The other end has closed; a TLS transport does not call that closing, but logs each further write."""
 
     def join(self, peer: "_Half") -> None:
         """Connect both sides and pass on what came early."""
@@ -50,7 +52,7 @@ class _Half(asyncio.Protocol):
             side.held.clear()
 
     def write(self, data: bytes) -> None:
-        if self.transport is not None and not self.transport.is_closing():
+        if self.transport is not None and not self.leaving and not self.transport.is_closing():
             self.transport.write(data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -69,6 +71,9 @@ class _Half(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self.peer and self.peer.transport and not self.peer.transport.is_closing():
             self.peer.transport.resume_reading()
+
+    def eof_received(self) -> None:
+        self.leaving = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.closed.done():
