@@ -158,7 +158,11 @@ class World:
         if "resourceVersion" not in query:
             query["resourceVersion"] = (await self.get(path, limit="1"))["metadata"]["resourceVersion"]
         async with self.transport.stream("GET", path, query={"watch": "true"} | query) as lines:
-            yield Watch(lines)
+            watch = Watch(lines)
+            try:
+                yield watch
+            finally:
+                await watch.close()
 
     async def define(self, definition: Json) -> Json:
         """Create a CustomResourceDefinition and wait until it is served."""
@@ -198,14 +202,31 @@ class Watch:
 
     def __init__(self, lines: AsyncIterator[bytes]) -> None:
         self._lines = lines
+        self._reading: asyncio.Future[bytes] | None = None
 
-    async def next(self, *types: str) -> Json:
-        """The next event, of `types` if given; bookmarks are passed over."""
+    async def next(self) -> Json:
+        """The next event; bookmarks are passed over."""
         async with asyncio.timeout(WAIT_SECONDS):
             while True:
-                event: Json = orjson.loads(await anext(self._lines))
-                if event["type"] != "BOOKMARK" and (not types or event["type"] in types):
+                event: Json = orjson.loads(await self._line())
+                if event["type"] != "BOOKMARK":
                     return event
+
+    async def _line(self) -> bytes:
+        # A read that nobody waited for to its end goes on: cancelling it would end the stream.
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(anext(self._lines))
+        try:
+            return await asyncio.shield(self._reading)
+        finally:
+            if self._reading.done():
+                self._reading = None
+
+    async def close(self) -> None:
+        """Give up a read that still waits."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     async def object(self, type_: str) -> Json:
         """The object of the next event, which must be of this type."""
@@ -224,8 +245,7 @@ class Watch:
     async def silent(self, seconds: float = 0.2) -> bool:
         """No event comes for a while."""
         try:
-            async with asyncio.timeout(seconds):
-                await self.next()
+            await asyncio.wait_for(self.next(), seconds)
         except TimeoutError:
             return True
         return False
