@@ -155,8 +155,10 @@ class ResourceSliceStrategy(KindStrategy):
 
 def _default_requests(requests: Sequence[dra.DeviceRequest]) -> None:
     for request in requests:
-        exact = [request.exactly] if request.exactly is not None else []
-        for item in (*exact, *request.firstAvailable):
+        wanted: list[dra.ExactDeviceRequest | dra.DeviceSubRequest] = [*request.firstAvailable]
+        if request.exactly is not None:
+            wanted.append(request.exactly)
+        for item in wanted:
             item.allocationMode = item.allocationMode or "ExactCount"
             if item.allocationMode == "ExactCount" and not item.count:
                 item.count = 1

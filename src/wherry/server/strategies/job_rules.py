@@ -6,6 +6,7 @@ Source: kubernetes pkg/apis/batch/validation and pkg/registry/batch/job.
 from collections.abc import Iterator
 
 from wherry.api import batch_v1 as batch
+from wherry.api.core_v1 import PodTemplateSpec
 from wherry.meta import names
 from wherry.meta.errors import (
     INVALID,
@@ -213,7 +214,7 @@ def update(new: batch.Job, old: batch.Job) -> Faults:
         yield from checks.immutable(f"spec.{name}", getattr(after, name), getattr(before, name))
 
 
-def _forgive_scheduling(template: batch.PodTemplateSpec, old: batch.PodTemplateSpec) -> None:
+def _forgive_scheduling(template: PodTemplateSpec, old: PodTemplateSpec) -> None:
     """A suspended Job that never started may still say where its pods go."""
     for name in ("nodeSelector", "tolerations", "schedulingGates"):
         setattr(template.spec, name, getattr(old.spec, name))

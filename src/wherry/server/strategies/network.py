@@ -438,8 +438,8 @@ class ServiceCIDRStrategy(KindStrategy):
             text = f"may specify no more than one IP for each IP family, i.e {example}"
             yield invalid_value(path, obj.spec, text)
         else:
-            for index, block in enumerate(blocks):
-                yield from addresses.canonical_cidr(f"{path}[{index}]", block)
+            for index, item in enumerate(blocks):
+                yield from addresses.canonical_cidr(f"{path}[{index}]", item)
 
     def update_rules(self, new: ServiceCIDR, old: ServiceCIDR) -> Faults:
         yield from checks.immutable("spec.cidrs", new.spec.cidrs, old.spec.cidrs)
