@@ -48,6 +48,9 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
     show_default=True,
     help="Take the file of --encryption-provider-config anew when it changes.",
 )
+@click.option("--enable-admission-plugins", default="", help="Beyond those that are on by default; comma-separated.")
+@click.option("--disable-admission-plugins", default="", help="Plugins to leave out; comma-separated.")
+@click.option("--admission-control-config-file", type=FILE, help="An AdmissionConfiguration.")
 @click.option("--kubelet-client-certificate", type=FILE, help="Shown to kubelets.")
 @click.option("--kubelet-client-key", type=FILE, help="Its key.")
 @click.option("--kubelet-certificate-authority", type=FILE, help="CA of kubelets; without it they are not checked.")

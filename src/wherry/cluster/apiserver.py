@@ -8,10 +8,11 @@ import asyncio
 import ipaddress
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wherry.aio.clock import SystemClock
 from wherry.aio.entropy import Entropy
@@ -20,6 +21,9 @@ from wherry.cluster.control_plane import SERVER_NAMES, ApiServer
 from wherry.cluster.failure import ClusterError
 from wherry.cluster.network import node_address
 from wherry.cluster.pki import Pki
+from wherry.server.admission.chain import AdmissionChoice
+from wherry.server.admission.configuration import read_configurations
+from wherry.server.admission.owner_references import OwnerReferencesPermissionEnforcement
 from wherry.server.aggregation.aggregator import AggregationOptions
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.bootstrap import Advertised
@@ -54,6 +58,9 @@ class ApiServerFlags:
     anonymous_auth: bool
     encryption_provider_config: Path | None
     encryption_provider_config_automatic_reload: bool
+    enable_admission_plugins: str
+    disable_admission_plugins: str
+    admission_control_config_file: Path | None
     kubelet_client_certificate: Path | None
     kubelet_client_key: Path | None
     kubelet_certificate_authority: Path | None
@@ -108,6 +115,7 @@ class Settings:
         self._pki = self._make_pki()
         self.tls = self._tls()
         self._client_ca = read_file(flags.client_ca_file).decode() if flags.client_ca_file else ""
+        self._admission_choice = _admission_choice(flags)
         self._edges = self._edge_options()
         self._aggregation = _aggregation(flags)
 
@@ -119,6 +127,7 @@ class Settings:
             aggregation=self._aggregation,
             service_cidr=self._flags.service_cluster_ip_range,
             node_port_range=self._flags.service_node_port_range,
+            admission_choice=self._admission_choice,
             encryption_config=self._flags.encryption_provider_config,
             encryption_config_reload=self._flags.encryption_provider_config_automatic_reload,
             advertised=Advertised(self.service_ip, self.address, port, self._client_ca),
@@ -164,6 +173,8 @@ class Settings:
             signing_key=self._signing_key(),
             verification_keys=tuple(_public_key(path) for path in flags.service_account_key_file),
             static_tokens=_tokens(flags.token_auth_file) if flags.token_auth_file else None,
+            owner_references_need_permission=OwnerReferencesPermissionEnforcement.name
+            in self._admission_choice.enabled,
             kubelet_client_certificate=str(certificate) if certificate else None,
             kubelet_client_key=str(key) if key else None,
             kubelet_authority=str(authority) if (authority := flags.kubelet_certificate_authority) else None,
@@ -187,6 +198,32 @@ class Settings:
         except (ValueError, TypeError) as error:
             raise ClusterError(f"{path}: not an unencrypted private key in PEM") from error
         return pem
+
+
+def _admission_choice(flags: ApiServerFlags) -> AdmissionChoice:
+    path = flags.admission_control_config_file
+    choice = AdmissionChoice(
+        _names(flags.enable_admission_plugins),
+        _names(flags.disable_admission_plugins),
+        _configurations(path) if path else {},
+    )
+    try:
+        choice.check()
+    except ValueError as error:
+        flag = f"--admission-control-config-file {path}" if path else "admission plugins"
+        raise ClusterError(f"{flag}: {error}") from error
+    return choice
+
+
+def _configurations(path: Path) -> dict[str, Mapping[str, Any]]:
+    try:
+        return read_configurations(path)
+    except ValueError as error:
+        raise ClusterError(f"--admission-control-config-file: {error}") from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _aggregation(flags: ApiServerFlags) -> AggregationOptions:

@@ -121,8 +121,9 @@ class Server:
         return EncryptedStore(self.store, path, self.clock, self.entropy)
 
     def _plugins(self) -> list[AdmissionPlugin]:
-        chain = built_in_plugins(self.caches, self.loopback_client, self.clock, self.admission.plugins)
-        return [*chain, *self.edges.plugins]
+        choice, configured = self.options.admission_choice, self.admission.plugins
+        chain = built_in_plugins(self.caches, self.loopback_client, self.clock, configured, choice)
+        return [*chain, *(plugin for plugin in self.edges.plugins if plugin.name not in choice.disabled)]
 
     async def start(self) -> None:
         """Load the store, make sure that what every cluster has is there. Raises StatusError, StoreError."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wherry.server.admission.chain import AdmissionChoice
 from wherry.server.admission.configured import AdmissionFunction
 from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.aggregation.aggregator import AggregationOptions
@@ -38,5 +39,7 @@ class ServerOptions:
     """EncryptionConfiguration file; None: values are stored as they are."""
     encryption_config_reload: bool = False
     """Take that file anew when it changes."""
+    admission_choice: AdmissionChoice = field(default_factory=AdmissionChoice)
+    """Which built-in admission plugins are on, and what they are told."""
     advertised: Advertised = field(default_factory=lambda: Advertised("10.96.0.1", "127.0.0.1", DEFAULT_PORT))
     """How clients inside the cluster reach this server; the address is the first of `service_cidr`."""
