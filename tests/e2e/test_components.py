@@ -1,5 +1,6 @@
 """A cluster put together by hand: every component a process of its own, each with its own credentials."""
 
+import json
 import re
 import signal
 import subprocess
@@ -79,7 +80,27 @@ def test_components_as_processes_make_a_cluster(tmp_path: Path) -> None:
         assert leases == [f"lease.coordination.k8s.io/kube-{name}" for name in ("controller-manager", "scheduler")]
 
 
-def start_api_server(stack: ExitStack, pki: Pki, directory: Path) -> str:
+def test_what_is_asked_of_a_server_is_recorded_and_it_stops_in_order(tmp_path: Path) -> None:
+    pki = Pki(tmp_path / "pki", SystemClock())
+    policy, recorded = tmp_path / "policy.yaml", tmp_path / "audit.log"
+    policy.write_text(
+        "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Request}]"
+    )
+    with ExitStack() as stack:  # leaving it sends SIGTERM and wants exit code 0
+        server = start_api_server(stack, pki, tmp_path, audit_policy_file=policy, audit_log_path=recorded)
+        pair = pki.client("admin", "somebody", MASTERS)
+        admin = ["kubectl", "--server", server, f"--certificate-authority={pki.ca.cert}"]
+        admin += [f"--client-certificate={pair.cert}", f"--client-key={pair.key}"]
+        subprocess.run([*admin, "create", "configmap", "seen", "--from-literal=a=b"], check=True)
+        ready = subprocess.run([*admin, "get", "--raw", "/readyz?verbose"], check=True, capture_output=True, text=True)
+        assert "[+]shutdown ok" in ready.stdout
+    events = [json.loads(line) for line in recorded.read_text().splitlines()]
+    (made,) = (event for event in events if event["verb"] == "create" and event["user"]["username"] == "somebody")
+    assert made["requestObject"]["data"] == {"a": "b"}
+    assert made["responseStatus"]["code"] == 201
+
+
+def start_api_server(stack: ExitStack, pki: Pki, directory: Path, **flags: object) -> str:
     """The URL of an API server with its own keys, on any free port."""
     serving = pki.serving("apiserver", "kube-apiserver", [LOOPBACK])
     to_kubelets = pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", MASTERS)
@@ -89,7 +110,7 @@ def start_api_server(stack: ExitStack, pki: Pki, directory: Path) -> str:
             tls_cert_file=serving.cert, tls_private_key_file=serving.key, client_ca_file=pki.ca.cert,
             service_account_signing_key_file=pki.service_account_key, service_cluster_ip_range="10.96.0.0/16",
             authorization_mode="Node,RBAC", kubelet_client_certificate=to_kubelets.cert,
-            kubelet_client_key=to_kubelets.key,
+            kubelet_client_key=to_kubelets.key, **flags,
         )
     )  # fmt: skip
 

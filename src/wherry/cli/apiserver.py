@@ -8,6 +8,16 @@ import click
 FILE = click.Path(path_type=Path)
 
 
+def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    """A duration as Go spells it (1m30s)."""
+    from wherry.meta.duration import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a duration such as 1m30s") from error
+
+
 def _port_range(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, int]:
     """30000-32767, both ends included."""
     low, _, high = text.partition("-")
@@ -56,6 +66,23 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
 @click.option("--kubelet-certificate-authority", type=FILE, help="CA of kubelets; without it they are not checked.")
 @click.option("--proxy-client-cert-file", type=FILE, help="Shown to extension servers, which then believe its headers.")
 @click.option("--proxy-client-key-file", type=FILE, help="Its key.")
+@click.option("--enable-priority-and-fairness", type=bool, default=True, show_default=True, help="Off: plain limits.")
+@click.option("--max-requests-inflight", default=400, show_default=True, help="Reading requests at once.")
+@click.option("--max-mutating-requests-inflight", default=200, show_default=True, help="Writing requests at once.")
+@click.option(
+    "--request-timeout", callback=_seconds, default="60s", show_default=True, help="Of all but watches and streams."
+)
+@click.option(
+    "--shutdown-delay-duration", callback=_seconds, default="0s", show_default=True, help="From unready to the end."
+)
+@click.option("--audit-policy-file", type=FILE, help="A Policy of audit.k8s.io/v1; without it nothing is recorded.")
+@click.option("--audit-log-path", default="", help="Where to record; - is stdout.")
+@click.option("--audit-log-format", type=click.Choice(["json", "legacy"]), default="json", show_default=True)
+@click.option("--audit-log-maxsize", default=0, help="Megabytes of a file before it is rotated.")
+@click.option("--audit-log-maxage", default=0, help="Days to keep rotated files.")
+@click.option("--audit-log-maxbackup", default=0, help="Rotated files to keep; 0: all.")
+@click.option("--audit-log-compress", is_flag=True, help="Compress rotated files with gzip.")
+@click.option("--audit-webhook-config-file", type=FILE, help="A kubeconfig file that names who is sent the events.")
 def command(**flags: Any) -> None:
     """Run the API server alone, over a store of its own, until SIGTERM."""
     from wherry.cluster.apiserver import ApiServerFlags, run

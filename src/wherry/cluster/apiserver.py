@@ -25,6 +25,8 @@ from wherry.server.admission.chain import AdmissionChoice
 from wherry.server.admission.configuration import read_configurations
 from wherry.server.admission.owner_references import OwnerReferencesPermissionEnforcement
 from wherry.server.aggregation.aggregator import AggregationOptions
+from wherry.server.audit.options import AuditOptions
+from wherry.server.audit.policy import Policy, PolicyError
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import MODES, EdgeOptions
@@ -33,6 +35,7 @@ from wherry.server.frontend import ListenError, tls_context
 from wherry.server.kubelets import kubelet_context
 from wherry.server.options import ServerOptions
 from wherry.server.tokens import SigningKey, VerificationKey
+from wherry.server.traffic import TrafficOptions
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,19 @@ class ApiServerFlags:
     kubelet_client_certificate: Path | None
     kubelet_client_key: Path | None
     kubelet_certificate_authority: Path | None
+    enable_priority_and_fairness: bool
+    max_requests_inflight: int
+    max_mutating_requests_inflight: int
+    request_timeout: float
+    shutdown_delay_duration: float
+    audit_policy_file: Path | None
+    audit_log_path: str
+    audit_log_format: str
+    audit_log_maxsize: int
+    audit_log_maxage: int
+    audit_log_maxbackup: int
+    audit_log_compress: bool
+    audit_webhook_config_file: Path | None
     proxy_client_cert_file: Path | None = None
     proxy_client_key_file: Path | None = None
 
@@ -116,6 +132,7 @@ class Settings:
         self.tls = self._tls()
         self._client_ca = read_file(flags.client_ca_file).decode() if flags.client_ca_file else ""
         self._admission_choice = _admission_choice(flags)
+        self._traffic = _traffic(flags)
         self._edges = self._edge_options()
         self._aggregation = _aggregation(flags)
 
@@ -124,6 +141,7 @@ class Settings:
         self._edges.advertised = f"{self.address}:{port}"
         return ServerOptions(
             edges=self._edges,
+            traffic=self._traffic,
             aggregation=self._aggregation,
             service_cidr=self._flags.service_cluster_ip_range,
             node_port_range=self._flags.service_node_port_range,
@@ -235,6 +253,35 @@ def _aggregation(flags: ApiServerFlags) -> AggregationOptions:
     except (OSError, ssl.SSLError) as error:
         raise ClusterError(f"--proxy-client-cert-file, --proxy-client-key-file: {error}") from error
     return AggregationOptions(str(cert), str(key))
+
+
+def _traffic(flags: ApiServerFlags) -> TrafficOptions:
+    if flags.audit_policy_file and not (flags.audit_log_path or flags.audit_webhook_config_file):
+        raise ClusterError("--audit-policy-file records nowhere: give --audit-log-path or --audit-webhook-config-file")
+    policy = None
+    if flags.audit_policy_file:
+        try:
+            policy = Policy.read(flags.audit_policy_file)
+        except (OSError, PolicyError) as error:
+            raise ClusterError(f"--audit-policy-file {flags.audit_policy_file}: {error}") from error
+    audit = AuditOptions(
+        policy=policy,
+        log_path=flags.audit_log_path,
+        log_format=flags.audit_log_format,
+        log_size_max_megabytes=flags.audit_log_maxsize,
+        log_age_max_days=flags.audit_log_maxage,
+        log_backups_max=flags.audit_log_maxbackup,
+        log_compress=flags.audit_log_compress,
+        webhook_config=flags.audit_webhook_config_file,
+    )
+    return TrafficOptions(
+        priority_and_fairness=flags.enable_priority_and_fairness,
+        read_only_max=flags.max_requests_inflight,
+        mutating_max=flags.max_mutating_requests_inflight,
+        request_seconds=flags.request_timeout,
+        shutdown_delay_seconds=flags.shutdown_delay_duration,
+        audit=audit,
+    )
 
 
 def _public_key(path: Path) -> bytes:

@@ -85,6 +85,7 @@ class ApiServer:
         self.port = self._frontend.port
         self.server = Server(store, self._clock, self._entropy, options(self.port))
         stack.push_async_callback(self.server.close)
+        stack.push_async_callback(self.server.traffic.drain)
         await self.server.start()
         self._loaded.set()
 

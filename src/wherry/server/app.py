@@ -73,7 +73,11 @@ class Server:
             self.registry.resources,
             self.custom.openapi_schema,
             gauges=self._gauges,
-            health={name: {"etcd": self._store_is_well} for name in ("healthz", "livez", "readyz")},
+            health={
+                "healthz": {"etcd": self._store_is_well},
+                "livez": {"etcd": self._store_is_well},
+                "readyz": {"etcd": self._store_is_well, "shutdown": self._serves_on},
+            },
         )
         if self.encrypted is not None:
             self.caches.stale = self.encrypted.stale
@@ -213,6 +217,9 @@ class Server:
         """A client in process for anyone; by default for an administrator."""
         transport = self.transport(UserInfo(user, groups=list(groups)))
         return Client(transport, clock=self.clock, entropy=self.entropy)
+
+    async def _serves_on(self) -> bool:
+        return not self.traffic.lifecycle.stopping
 
     async def _store_is_well(self) -> bool:
         return not self.store.trouble

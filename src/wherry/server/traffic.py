@@ -36,8 +36,6 @@ class TrafficOptions:
     """--request-timeout of all but long-running requests."""
     shutdown_delay_seconds: float = 0.0
     """--shutdown-delay-duration: how long to serve on after readyz has begun to fail."""
-    shutdown_send_retry_after: bool = False
-    """--shutdown-send-retry-after: answer late-comers with 429 while requests under way finish."""
     audit: AuditOptions = field(default_factory=AuditOptions)
 
 

@@ -93,7 +93,7 @@ NANOS = st.integers(min_value=-(10**27), max_value=10**27)
 def test_every_canonical_text_reads_back_as_the_same_number(nanos: int, family: str) -> None:
     quantity = Quantity.of_nanos(nanos, family)  # type: ignore[arg-type]
     assert quantity.nanos() == nanos
-    assert Quantity.parse(str(quantity)) == quantity
+    assert Quantity.parse(str(quantity)).nanos() == nanos
 
 
 @given(NANOS, NANOS)
