@@ -11,10 +11,13 @@ from typing import Any
 
 from wherry.aio.clock import Clock
 from wherry.client.client import Client
+from wherry.server.admission import opt_in
+from wherry.server.admission.event_rate_limit import EventRateLimit, limits_of
 from wherry.server.admission.limit_ranger import LimitRanger
 from wherry.server.admission.namespace_lifecycle import NamespaceLifecycle
 from wherry.server.admission.node_restriction import NodeRestriction
 from wherry.server.admission.plugin import AdmissionPlugin
+from wherry.server.admission.pod_node_selector import PodNodeSelector, selectors_of
 from wherry.server.admission.pod_security import PodSecurity, PodSecurityOptions
 from wherry.server.admission.resource_quota import ResourceQuota
 from wherry.server.admission.scheduling import (
@@ -78,27 +81,37 @@ Make = Callable[[Means, Configuration], AdmissionPlugin]
 
 # Name, whether it is on by default, and how it is made, in the order they are asked.
 _BEFORE: tuple[tuple[str, bool, Make], ...] = (
+    ("AlwaysAdmit", False, lambda means, given: opt_in.AlwaysAdmit()),
+    ("NamespaceAutoProvision", False, lambda means, given: opt_in.NamespaceAutoProvision(means.caches, means.client)),
     ("NamespaceLifecycle", True, lambda means, given: NamespaceLifecycle(means.caches)),
+    ("NamespaceExists", False, lambda means, given: opt_in.NamespaceExists(means.caches)),
+    ("LimitPodHardAntiAffinityTopology", False, lambda means, given: opt_in.LimitPodHardAntiAffinityTopology()),
     ("LimitRanger", True, lambda means, given: LimitRanger(means.caches)),
     ("ServiceAccount", True, lambda means, given: ServiceAccount(means.caches)),
     ("NodeRestriction", True, lambda means, given: NodeRestriction()),
     ("TaintNodesByCondition", True, lambda means, given: TaintNodesByCondition()),
+    ("AlwaysPullImages", False, lambda means, given: opt_in.AlwaysPullImages()),
     (
         "PodSecurity",
         True,
         lambda means, given: PodSecurity(means.caches, PodSecurityOptions.from_configuration(given)),
     ),
+    ("PodNodeSelector", False, lambda means, given: PodNodeSelector(means.caches, given)),
     ("Priority", True, lambda means, given: Priority(means.caches)),
     ("DefaultTolerationSeconds", True, lambda means, given: DefaultTolerationSeconds()),
+    ("EventRateLimit", False, lambda means, given: EventRateLimit(means.clock, given)),
+    ("ExtendedResourceToleration", False, lambda means, given: opt_in.ExtendedResourceToleration()),
     ("DefaultStorageClass", True, lambda means, given: DefaultStorageClass(means.caches)),
     ("StorageObjectInUseProtection", True, lambda means, given: StorageObjectInUseProtection()),
     ("PersistentVolumeClaimResize", True, lambda means, given: PersistentVolumeClaimResize(means.caches)),
     ("RuntimeClass", True, lambda means, given: RuntimeClass(means.caches)),
     ("DefaultIngressClass", True, lambda means, given: DefaultIngressClass(means.caches)),
     ("PodTopologyLabels", True, lambda means, given: PodTopologyLabels(means.caches)),
+    ("DenyServiceExternalIPs", False, lambda means, given: opt_in.DenyServiceExternalIPs()),
 )
 _AFTER: tuple[tuple[str, bool, Make], ...] = (
     ("ResourceQuota", True, lambda means, given: ResourceQuota(means.caches, means.client)),
+    ("AlwaysDeny", False, lambda means, given: opt_in.AlwaysDeny()),
 )
 CONFIGURED = (
     "MutatingAdmissionPolicy",
@@ -110,12 +123,14 @@ CONFIGURED = (
     "CertificateSubjectRestriction",
     "OwnerReferencesPermissionEnforcement",
 )
-"""Plugins that stand elsewhere: in `configured`, or beside the authorizer (server/edges.py)."""
+"""Plugins that stand elsewhere; naming them changes nothing but for leaving them out."""
 NAMES = frozenset((*(name for name, _, _ in (*_BEFORE, *_AFTER)), *CONFIGURED))
 OFF = frozenset(name for name, default, _ in (*_BEFORE, *_AFTER) if not default)
 """Unless enabled."""
 _PARSED: Mapping[str, Callable[[Configuration], object]] = {
     "PodSecurity": PodSecurityOptions.from_configuration,
+    "PodNodeSelector": selectors_of,
+    "EventRateLimit": limits_of,
 }
 """What reads the configurations there are."""
 
