@@ -392,7 +392,7 @@ QUERIES = [
         'CreateOptions.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than 128 bytes',
         config_map()),
     Row("a format that nobody writes", "GET", MAP, 406, "NotAcceptable",
-        "only the following media types are accepted: application/json, application/yaml",
+        f"only the following media types are accepted: {BODY_TYPES}",
         headers={"Accept": "text/plain"}),
 ]  # fmt: skip
 DELETIONS = [
