@@ -35,3 +35,25 @@ async def test_chunks_are_one_list(api: World) -> None:
                 break
         assert found == [f"template-{number:04}" for number in range(COUNT)]
     assert len((await api.get(path, limit="0"))["items"]) == COUNT
+
+
+@conformance(
+    "[sig-api-machinery] Servers with support for API chunking should support continue listing from the last key if "
+    "the original version has been compacted away, though the list is inconsistent [Slow] [Conformance]"
+)
+async def test_a_compacted_list_goes_on_inconsistently(api: World) -> None:
+    path = await templates(api)
+    first = await api.get(path, limit="100")
+    await api.create(
+        path,
+        {
+            "metadata": {"name": "template-9999"},
+            "template": {"spec": {"containers": [{"name": "test", "image": "test"}]}},
+        },
+    )
+    await api.server.store.compact(api.server.caches.revision)
+    refused = await api.refused(410, "GET", path, limit="100", **{"continue": first["metadata"]["continue"]})
+    assert refused["reason"] == "Expired"
+    token = refused["metadata"]["continue"]
+    rest = await api.get(path, **{"continue": token})
+    assert names(rest) == [f"template-{number:04}" for number in [*range(100, COUNT), 9999]]

@@ -167,13 +167,16 @@ class StatusError(Exception):
     reason: str
     message: str
     details: Details = field(default_factory=dict)
+    continue_token: str = ""
+    """Of an expired list: goes on with the rest as it is now."""
 
     def __str__(self) -> str:
         return self.message
 
     def status(self) -> dict[str, Any]:
         """The Status object, members in Kubernetes' order."""
-        status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        metadata = {"continue": self.continue_token} if self.continue_token else {}
+        status: dict[str, Any] = {"kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure"}
         if self.message:
             status["message"] = self.message
         if self.reason:

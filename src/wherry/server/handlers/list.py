@@ -35,8 +35,12 @@ from wherry.store.protocol import prefix_end
 EXACT, NOT_OLDER = "Exact", "NotOlderThan"
 _GONE = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
-    "the continue parameter."
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
 )
+_ANY_REVISION = -1
+"""In a token: go on with whatever there is now."""
 _TOO_OLD = "The resourceVersion for the provided list is too old."
 
 
@@ -158,6 +162,9 @@ async def list_objects(means: Means, served: Served, request: Request) -> Respon
     limit, after, exact = parameters.limit, "", 0
     if parameters.continue_token:
         exact, after = _read_token(parameters)
+        if exact == _ANY_REVISION:
+            exact = 0
+            await caches.fresh()
     elif wanted and (parameters.match == EXACT or (limit and not parameters.match)):
         exact = wanted
     elif wanted:
@@ -173,7 +180,7 @@ async def list_objects(means: Means, served: Served, request: Request) -> Respon
     if cache.unreadable:
         raise internal_error(next(iter(cache.unreadable.values())))
     revision = exact or caches.revision
-    token = _make_token(revision, entries[-1].key) if remaining else ""
+    token = _make_token(revision, f"{entries[-1].key}\0") if remaining else ""
     if not selection.everything:
         remaining = 0  # upstream does not count what a selector might still leave out
     if served.convert is not None and served.convert.ahead is not None:
@@ -197,7 +204,10 @@ async def _at_revision(
     try:
         found = await means.writer.store.range(start, prefix_end(prefix.encode()), revision=revision)
     except CompactedError as error:
-        raise expired(_GONE if parameters.continue_token else _TOO_OLD) from error
+        gone = expired(_GONE if parameters.continue_token else _TOO_OLD)
+        if parameters.continue_token:
+            gone.continue_token = _make_token(_ANY_REVISION, after)
+        raise gone from error
     except FutureRevisionError as error:
         raise too_large(revision, means.writer.caches.revision) from error
     entries: list[Entry] = []
@@ -215,8 +225,8 @@ async def _at_revision(
     return entries, 0
 
 
-def _make_token(revision: int, last_key: str) -> str:
-    value = {"v": "meta.k8s.io/v1", "rv": revision, "start": f"{last_key}\0"}
+def _make_token(revision: int, start: str) -> str:
+    value = {"v": "meta.k8s.io/v1", "rv": revision, "start": start}
     return base64.urlsafe_b64encode(orjson.dumps(value)).decode().rstrip("=")
 
 
