@@ -1,5 +1,6 @@
 """Every verb of kubectl that changes or asks the API alone, on a cluster of pretended nodes."""
 
+import base64
 import http.client
 import json
 import os
@@ -11,6 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tests.e2e.conftest import Cluster, run, start
 from tests.e2e.test_kubectl import wait_until
@@ -355,3 +360,23 @@ def test_output_forms(kubectl: Space, tmp_path: Path) -> None:
     template.mkdir()
     (template / "kustomization.yaml").write_text("configMapGenerator:\n- name: made\n  literals: [a=b]\n")
     assert re.search(r"configmap/made-\w+ created", kubectl("apply", "-k", str(template)))
+
+
+def test_certificate_approves_and_denies(kubectl: Space) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "jane")])
+    pem = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    request = base64.b64encode(pem.public_bytes(serialization.Encoding.PEM)).decode()
+    for name, verb, condition in (("jane", "approve", "Approved"), ("joe", "deny", "Denied")):
+        name = f"{kubectl.name}-{name}"
+        made = {
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
+            "spec": {
+                "request": request, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"],
+            },
+        }  # fmt: skip
+        kubectl("create", "-f", "-", stdin=json.dumps(made))
+        assert re.search(r"kubernetes-admin\s+<none>\s+Pending", kubectl("get", "csr", name))
+        kubectl("certificate", verb, name)
+        assert condition in kubectl("get", "csr", name)
+        assert [item["type"] for item in kubectl.get("csr", name)["status"]["conditions"]] == [condition]

@@ -17,6 +17,7 @@ from wherry.meta.object import KubernetesObject, ObjectMeta
 from wherry.server.authz.attributes import question, selector_faults
 from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.http import Handler, Request, Response, UserInfo
+from wherry.server.negotiation import negotiate
 from wherry.server.rbac.authorizer import Authorizer, settled
 
 K = TypeVar("K", bound=KubernetesObject)
@@ -28,6 +29,7 @@ _GROUP_KIND = ".authorization.k8s.io"  # upstream names no kind in these errors
 
 def read_body(request: Request, kind: type[K], api_version: str) -> K:
     """The request's body as `kind`. Raises 400 for what it is not."""
+    negotiate(request.headers.get("accept", ""), shapes=False)  # a review has no metadata to make a table of
     body = request.body
     try:
         if "yaml" in request.headers.get("content-type", ""):
