@@ -51,8 +51,10 @@ def _shell(command: Sequence[str]) -> str:
     return " ".join(command)
 
 
-async def get_http(action: HTTPGetAction, container: AnyContainer, pod_ip: str, timeout_seconds: float) -> Outcome:
-    """A GET; any status from 200 to 399 is well. Redirects to other hosts are not followed."""
+async def get_http(
+    action: HTTPGetAction, container: AnyContainer, pod_ip: str, timeout_seconds: float, *, any_status: bool = False
+) -> Outcome:
+    """A GET; any status from 200 to 399 is well, or any at all. Redirects to other hosts are not followed."""
     port = port_number(container, action.port)
     if port is None:
         return Outcome(False, f"couldn't find port: {action.port!r}")
@@ -69,7 +71,7 @@ async def get_http(action: HTTPGetAction, container: AnyContainer, pod_ip: str, 
             session.get(url, headers=headers, allow_redirects=False) as response,
         ):
             body = (await response.content.read(BODY_MAX_BYTES)).decode(errors="replace")
-            if 200 <= response.status < 400:
+            if any_status or 200 <= response.status < 400:
                 return Outcome(True, body)
             return Outcome(False, f"HTTP probe failed with statuscode: {response.status}")
     except TimeoutError:
@@ -116,22 +118,19 @@ async def check_grpc(action: GRPCAction, pod_ip: str, timeout_seconds: float) ->
 
     name = (action.service or "").encode()
     request = b"\x0a" + bytes([len(name)]) + name if name else b""
-    async with grpc.aio.insecure_channel(
-        f"{pod_ip}:{action.port}", (("grpc.primary_user_agent", _USER_AGENT),)
-    ) as channel:
+    where = f'"{pod_ip}:{action.port}" within {timeout_seconds:g}s'
+    options = (("grpc.primary_user_agent", _USER_AGENT),)
+    async with grpc.aio.insecure_channel(f"{pod_ip}:{action.port}", options) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await channel.channel_ready()
+        except TimeoutError:
+            return Outcome(False, f"timeout: failed to connect service {where}: context deadline exceeded")
         try:
             answer: bytes = await check(request, timeout=timeout_seconds)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                return Outcome(
-                    False, "error: this server does not implement the grpc health protocol (grpc.health.v1.Health)"
-                )
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                return Outcome(
-                    False, f'timeout: failed to connect service "{pod_ip}:{action.port}" within {timeout_seconds:g}s'
-                )
-            return Outcome(False, f"error: health rpc probe failed: {error.details()}")
+            return Outcome(False, _grpc_failure(error.code().name, error.details() or "", timeout_seconds))
     status = answer[1] if answer[:1] == b"\x08" and len(answer) > 1 else 0
     if status == 1:
         return Outcome(True, "service healthy")
@@ -139,6 +138,15 @@ async def check_grpc(action: GRPCAction, pod_ip: str, timeout_seconds: float) ->
         False,
         f'service unhealthy (responded with "{("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")[status & 3]}")',
     )
+
+
+def _grpc_failure(code: str, details: str, timeout_seconds: float) -> str:
+    if code == "UNIMPLEMENTED":
+        return f"error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {details}"
+    if code == "DEADLINE_EXCEEDED":
+        return f"timeout: health rpc did not complete within {timeout_seconds:g}s"
+    shown = "".join(part.capitalize() for part in code.split("_"))
+    return f"error: health rpc probe failed: rpc error: code = {shown} desc = {details}"
 
 
 def pod_address(pod: Pod, node_ip: str, sandbox_ips: Sequence[str]) -> str:

@@ -312,8 +312,8 @@ class PodAgent:
             address = self._starter.address(self.pod)
             outcome = await run_hook(hook, container, record, node.runtime, node.clock, address, grace_seconds)
             if not outcome.ok:
-                text = f"PreStopHook failed: {outcome.message}"
-                node.tell_container(self.pod, container, "Warning", "FailedPreStopHook", text)
+                # As with kubelet, no output: it may hold secrets.
+                node.tell_container(self.pod, container, "Warning", "FailedPreStopHook", "PreStopHook failed")
             spent = node.clock.monotonic() - began
             grace_seconds = max(GRACE_MIN_AFTER_HOOK_SECONDS, round(grace_seconds - spent))
         await node.runtime.stop_container(record.id, grace_seconds)

@@ -97,16 +97,17 @@ class Images:
         self._tell(pod, container, "Normal", "Pulled", text)
 
     async def _try_credentials(self, pod: Pod, name: str, lookup: Lookup) -> None:
-        failure: ImageFailure | None = None
-        for auth in [*await credentials(pod, name, lookup), None]:
+        failures: list[str] = []
+        # Without credentials for the registry anyone's rights; with them, theirs alone.
+        for auth in await credentials(pod, name, lookup) or [None]:
             try:
                 await self._runtime.pull_image(name, auth)
             except ImageFailure as error:
-                failure = failure or error
+                failures.append(str(error))
             else:
                 return
-        if failure:
-            raise failure
+        distinct = list(dict.fromkeys(failures))
+        raise ImageFailure(distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]")
 
 
 def default_policy(image: str) -> str:

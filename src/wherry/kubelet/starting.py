@@ -142,7 +142,6 @@ class Starter:
             outcome = await run_hook(hook, container, started, node.runtime, node.clock, self.address(pod))
             self._memory.hooks_pending.discard(container_id)
             if not outcome.ok:
-                text = f"PostStartHook failed: {outcome.message}"
-                node.tell_container(pod, container, "Warning", "FailedPostStartHook", text)
+                node.tell_container(pod, container, "Warning", "FailedPostStartHook", "PostStartHook failed")
                 self._memory.unhealthy[container_id] = Reason("PostStartHook", "failed postStart hook")
         return 0.0
