@@ -99,7 +99,8 @@ class Images:
     async def _try_credentials(self, pod: Pod, name: str, lookup: Lookup) -> None:
         failures: list[str] = []
         # Without credentials for the registry anyone's rights; with them, theirs alone.
-        for auth in await credentials(pod, name, lookup) or [None]:
+        attempts: list[ImageAuth | None] = [*await credentials(pod, name, lookup)]
+        for auth in attempts or [None]:
             try:
                 await self._runtime.pull_image(name, auth)
             except ImageFailure as error:
