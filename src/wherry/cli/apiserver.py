@@ -1,21 +1,11 @@
 """`wherry apiserver`."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-FILE = click.Path(path_type=Path)
-
-
-def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:
-    """A duration as Go spells it (1m30s)."""
-    from wherry.meta.duration import parse_duration
-
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a duration such as 1m30s") from error
+from wherry.cli.authentication import FILE, authentication_options
+from wherry.cli.values import seconds
 
 
 def _port_range(_context: click.Context, _option: click.Parameter, text: str) -> tuple[int, int]:
@@ -33,7 +23,7 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
 @click.option("--advertise-address", default="", help="The address that the cluster's members are told.")
 @click.option("--tls-cert-file", type=FILE, help="Serving certificate; default: one made below --data-dir.")
 @click.option("--tls-private-key-file", type=FILE, help="Its key.")
-@click.option("--client-ca-file", type=FILE, help="CA of client certificates; without it they prove nothing.")
+@authentication_options
 @click.option("--service-account-signing-key-file", type=FILE, help="Default: a key made below --data-dir.")
 @click.option("--service-account-key-file", type=FILE, multiple=True, help="Further keys whose tokens are believed.")
 @click.option("--service-account-issuer", default="https://kubernetes.default.svc.cluster.local", show_default=True)
@@ -45,11 +35,9 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
     callback=_port_range,
     help="Ports of Services on nodes.",
 )
-@click.option("--token-auth-file", type=FILE, help="CSV of token, user, uid and groups.")
 @click.option(
     "--authorization-mode", default="AlwaysAllow", show_default=True, help="AlwaysAllow, Node, RBAC; comma-separated."
 )
-@click.option("--anonymous-auth", type=bool, default=True, show_default=True, help="Requests without credentials.")
 @click.option("--encryption-provider-config", type=FILE, help="EncryptionConfiguration: how values are stored.")
 @click.option(
     "--encryption-provider-config-automatic-reload",
@@ -70,10 +58,10 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
 @click.option("--max-requests-inflight", default=400, show_default=True, help="Reading requests at once.")
 @click.option("--max-mutating-requests-inflight", default=200, show_default=True, help="Writing requests at once.")
 @click.option(
-    "--request-timeout", callback=_seconds, default="60s", show_default=True, help="Of all but watches and streams."
+    "--request-timeout", callback=seconds, default="60s", show_default=True, help="Of all but watches and streams."
 )
 @click.option(
-    "--shutdown-delay-duration", callback=_seconds, default="0s", show_default=True, help="From unready to the end."
+    "--shutdown-delay-duration", callback=seconds, default="0s", show_default=True, help="From unready to the end."
 )
 @click.option("--audit-policy-file", type=FILE, help="A Policy of audit.k8s.io/v1; without it nothing is recorded.")
 @click.option("--audit-log-path", default="", help="Where to record; - is stdout.")
@@ -86,5 +74,7 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
 def command(**flags: Any) -> None:
     """Run the API server alone, over a store of its own, until SIGTERM."""
     from wherry.cluster.apiserver import ApiServerFlags, run
+    from wherry.cluster.authentication import AuthenticationFlags
 
-    run(ApiServerFlags(**flags), lambda line: click.echo(line, err=True))
+    authentication = AuthenticationFlags.take(flags)
+    run(ApiServerFlags(authentication=authentication, **flags), lambda line: click.echo(line, err=True))

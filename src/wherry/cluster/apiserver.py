@@ -16,6 +16,7 @@ from typing import Any
 
 from wherry.aio.clock import SystemClock
 from wherry.aio.entropy import Entropy
+from wherry.cluster.authentication import AuthenticationFlags
 from wherry.cluster.components import log_to_stderr, read_file, run_until_stopped
 from wherry.cluster.control_plane import SERVER_NAMES, ApiServer
 from wherry.cluster.failure import ClusterError
@@ -27,7 +28,6 @@ from wherry.server.admission.owner_references import OwnerReferencesPermissionEn
 from wherry.server.aggregation.aggregator import AggregationOptions
 from wherry.server.audit.options import AuditOptions
 from wherry.server.audit.policy import Policy, PolicyError
-from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import MODES, EdgeOptions
 from wherry.server.encryption import ConfigurationError
@@ -50,15 +50,12 @@ class ApiServerFlags:
     advertise_address: str
     tls_cert_file: Path | None
     tls_private_key_file: Path | None
-    client_ca_file: Path | None
     service_account_signing_key_file: Path | None
     service_account_key_file: tuple[Path, ...]
     service_account_issuer: str
     service_cluster_ip_range: str
     service_node_port_range: tuple[int, int]
-    token_auth_file: Path | None
     authorization_mode: str
-    anonymous_auth: bool
     encryption_provider_config: Path | None
     encryption_provider_config_automatic_reload: bool
     enable_admission_plugins: str
@@ -80,6 +77,7 @@ class ApiServerFlags:
     audit_log_maxbackup: int
     audit_log_compress: bool
     audit_webhook_config_file: Path | None
+    authentication: AuthenticationFlags
     proxy_client_cert_file: Path | None = None
     proxy_client_key_file: Path | None = None
 
@@ -130,7 +128,8 @@ class Settings:
             self.address = node_address()
         self._pki = self._make_pki()
         self.tls = self._tls()
-        self._client_ca = read_file(flags.client_ca_file).decode() if flags.client_ca_file else ""
+        client_ca = flags.authentication.client_ca_file
+        self._client_ca = read_file(client_ca).decode() if client_ca else ""
         self._admission_choice = _admission_choice(flags)
         self._traffic = _traffic(flags)
         self._edges = self._edge_options()
@@ -167,7 +166,7 @@ class Settings:
             assert self._pki is not None
             pair = self._pki.serving("apiserver", "kube-apiserver", [*SERVER_NAMES, self.address, self.service_ip])
             cert, key = pair.cert, pair.key
-        ca = flags.client_ca_file
+        ca = flags.authentication.client_ca_file
         try:
             return tls_context(str(cert), str(key), str(ca) if ca else None)
         except (OSError, ssl.SSLError) as error:
@@ -179,18 +178,18 @@ class Settings:
         modes = tuple(flags.authorization_mode.split(","))
         if unknown := [mode for mode in modes if mode not in MODES]:
             raise ClusterError(f"--authorization-mode {unknown[0]} is not supported: choose of {', '.join(MODES)}")
-        anonymous = flags.anonymous_auth
-        if anonymous and "AlwaysAllow" in modes:
+        authentication = flags.authentication.options()
+        if authentication.anonymous and "AlwaysAllow" in modes:
             log.warning("anonymous requests are refused, because --authorization-mode AlwaysAllow would allow them all")
-            anonymous = False
+            authentication.anonymous = False
         certificate, key = flags.kubelet_client_certificate, flags.kubelet_client_key
         options = EdgeOptions(
+            authentication=authentication,
             authorization_modes=modes,
-            anonymous=anonymous,
+            audiences=flags.authentication.api_audiences,
             issuer=flags.service_account_issuer,
             signing_key=self._signing_key(),
             verification_keys=tuple(_public_key(path) for path in flags.service_account_key_file),
-            static_tokens=_tokens(flags.token_auth_file) if flags.token_auth_file else None,
             owner_references_need_permission=OwnerReferencesPermissionEnforcement.name
             in self._admission_choice.enabled,
             kubelet_client_certificate=str(certificate) if certificate else None,
@@ -291,15 +290,6 @@ def _public_key(path: Path) -> bytes:
     except (ValueError, TypeError) as error:
         raise ClusterError(f"{path}: not a key in PEM") from error
     return pem
-
-
-def _tokens(path: Path) -> StaticTokens:
-    try:
-        return StaticTokens.read(path)
-    except OSError as error:
-        raise ClusterError(f"{path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ClusterError(str(error)) from error
 
 
 def _first_address(cidr: str) -> str:

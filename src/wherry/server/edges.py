@@ -21,13 +21,11 @@ from wherry.server.admission.certificates import (
 )
 from wherry.server.admission.owner_references import OwnerReferencesPermissionEnforcement
 from wherry.server.admission.plugin import AdmissionPlugin
-from wherry.server.authn.bootstrap_tokens import BootstrapTokens
-from wherry.server.authn.static_tokens import StaticTokens
-from wherry.server.authn.x509 import X509Authenticator
+from wherry.server.authn.callers import Callers
+from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.caches import Caches as WatchCaches
 from wherry.server.callouts.client import Callouts
 from wherry.server.discovery import Discovery
-from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.filters.authorization import AuthorizationFilter
 from wherry.server.filters.impersonation import ImpersonationFilter
 from wherry.server.handlers.proxying import Proxies
@@ -57,8 +55,8 @@ MODES = ("AlwaysAllow", "AlwaysDeny", "Node", "RBAC")
 class EdgeOptions:
     """Settings of the edges; file names are paths to PEM files."""
 
+    authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
-    anonymous: bool = True
     issuer: str = "https://kubernetes.default.svc.cluster.local"
     """`iss` of service-account tokens, and where their keys are published."""
     audiences: tuple[str, ...] = ()
@@ -67,7 +65,6 @@ class EdgeOptions:
     """PEM private key of service-account tokens; None: no tokens are issued."""
     verification_keys: tuple[bytes, ...] = ()
     """Further PEM keys whose tokens are believed (keys of old)."""
-    static_tokens: StaticTokens | None = None
     kubelet_client_certificate: str | None = None
     kubelet_client_key: str | None = None
     kubelet_authority: str | None = None
@@ -107,17 +104,10 @@ class Edges:
         keys = ([signing.public] if signing else []) + [VerificationKey.from_pem(p) for p in options.verification_keys]
         self.verifier = TokenVerifier(keys, [options.issuer], audiences, around.caches, around.clock)
         self.issuer = TokenIssuer(signing, options.issuer, around.clock, around.entropy) if signing else None
-        self.authentication = AuthenticationFilter(
-            around.clock,
-            [X509Authenticator(around.clock)],
-            [
-                *([options.static_tokens] if options.static_tokens else []),
-                self.verifier,
-                BootstrapTokens(around.caches, around.clock),
-            ],
-            audiences=audiences,
-            anonymous=options.anonymous,
+        self.callers = Callers(
+            options.authentication, self.verifier, audiences, around.caches, self.callouts, around.clock
         )
+        self.authentication = self.callers.filter
         self.impersonation = ImpersonationFilter(self.authorizer)
         self.authorization = AuthorizationFilter(self.authorizer)
         self.who: tuple[Who, ...] = (self.authentication.apply, self.impersonation.apply)
@@ -173,6 +163,7 @@ class Edges:
 
     def follow(self, caches: WatchCaches) -> None:
         """Learn every role and binding there is, where the pods are, and each later change."""
+        self.callers.start()
         caches.on_change(ClusterRole, self.rbac.role_changed)
         caches.on_change(Role, self.rbac.role_changed)
         caches.on_change(ClusterRoleBinding, self.rbac.binding_changed)
@@ -187,6 +178,7 @@ class Edges:
 
     async def close(self) -> None:
         """Close connections to kubelets, webhooks and extension servers."""
+        await self.callers.close()
         await self.callouts.close()
         await self.kubelets.close()
 

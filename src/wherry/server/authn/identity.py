@@ -36,11 +36,18 @@ class Verified:
     """Those of the token that were asked for; empty when it is not bound to any."""
 
 
+class TokenError(Exception):
+    """A token of this kind that is not good, or nobody could say; why is for logs and reviews, never for the caller."""
+
+
 class TokenAuthenticator(Protocol):
     """Recognises one kind of bearer token."""
 
     def verify(self, token: str, audiences: Sequence[str]) -> Verified | Awaitable[Verified | None] | None:
-        """Whom the token stands for with one of `audiences`; None when it is not of this kind or not valid."""
+        """Whom the token stands for with one of `audiences`; None when it is not of this kind or not valid.
+
+        An awaitable may raise TokenError.
+        """
 
 
 def service_account_name(namespace: str, name: str) -> str:

@@ -7,6 +7,7 @@ process, the transport has set `request.user` already and only the implied group
 
 import base64
 import binascii
+import logging
 from collections.abc import Awaitable, Collection, Sequence
 
 from wherry.aio.clock import Clock
@@ -17,6 +18,7 @@ from wherry.server.authn.identity import (
     UNAUTHENTICATED_GROUP,
     Authenticator,
     TokenAuthenticator,
+    TokenError,
     Verified,
 )
 from wherry.server.http import Request, UserInfo
@@ -24,6 +26,7 @@ from wherry.server.http import Request, UserInfo
 TOKEN_CACHE_SECONDS = 10.0
 """How long a token that was valid is believed again without a look: kube-apiserver's own figure."""
 TOKENS_MAX = 4096
+_log = logging.getLogger(__name__)
 _WEBSOCKET_BEARER = "base64url.bearer.authorization.k8s.io."
 
 
@@ -78,10 +81,18 @@ class AuthenticationFilter:
         return self._asking(request, verified)
 
     async def _asking(self, request: Request, pending: Awaitable[Verified | None]) -> None:
-        _take(request, await pending)
+        try:
+            verified = await pending
+        except TokenError as error:
+            _log.error("Unable to authenticate the request: %s", error)
+            raise unauthorized() from error
+        _take(request, verified)
 
     async def review(self, token: str, audiences: Sequence[str]) -> Verified | None:
-        """Whom a bearer token stands for when it is shown to one of `audiences` (none: this server's)."""
+        """Whom a bearer token stands for when it is shown to one of `audiences` (none: this server's).
+
+        Raises TokenError, as `verify` of those who must ask.
+        """
         found = self._verify(token, tuple(audiences) or self._audiences)
         return found if found is None or isinstance(found, Verified) else await found
 
@@ -101,14 +112,22 @@ class AuthenticationFilter:
     async def _verify_rest(
         self, token: str, audiences: tuple[str, ...], position: int, pending: Awaitable[Verified | None]
     ) -> Verified | None:
-        """The rest of `_verify`, from the first authenticator on that takes its time."""
-        verified = await pending
-        for authenticator in self._tokens[position + 1 :] if verified is None else ():
-            found = authenticator.verify(token, audiences)
-            verified = found if found is None or isinstance(found, Verified) else await found
-            if verified is not None:
-                break
-        return self._remember(token, audiences, verified) if verified is not None else None
+        """The rest of `_verify`, from the first authenticator on that takes its time. Raises TokenError."""
+        errors: list[str] = []
+        found: Verified | Awaitable[Verified | None] | None = pending
+        for following in range(position + 1, len(self._tokens) + 1):
+            try:
+                verified = found if found is None or isinstance(found, Verified) else await found
+            except TokenError as error:
+                errors.append(str(error))
+            else:
+                if verified is not None:
+                    return self._remember(token, audiences, verified)
+            if following < len(self._tokens):
+                found = self._tokens[following].verify(token, audiences)
+        if errors:
+            raise TokenError(errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]")
+        return None
 
     def _remember(self, token: str, audiences: tuple[str, ...], verified: Verified) -> Verified:
         _add_group(verified.user)

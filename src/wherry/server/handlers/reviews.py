@@ -14,6 +14,7 @@ from wherry.api import authorization_v1 as authorization
 from wherry.meta import wire
 from wherry.meta.errors import FieldError, bad_request, invalid, invalid_value
 from wherry.meta.object import KubernetesObject, ObjectMeta
+from wherry.server.authn.identity import TokenError
 from wherry.server.authz.attributes import question, selector_faults
 from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.http import Handler, Request, Response, UserInfo
@@ -83,14 +84,18 @@ class Reviews:
         if not review.spec.token:
             raise bad_request("token is required for TokenReview in authentication")
         asked = review.spec.audiences
-        found = await self._callers.review(review.spec.token, asked)
+        found, fault = None, "invalid bearer token"
+        try:
+            found = await self._callers.review(review.spec.token, asked)
+        except TokenError as error:
+            fault = str(error)
         audiences = found.audiences if found else []
         if found is not None and not audiences:  # not bound to any audience: good for this server alone
             audiences = [item for item in asked or self._audiences if item in self._audiences]
             found = found if audiences else None
         review.status = authentication.TokenReviewStatus()
         if found is None:
-            review.status.error = "invalid bearer token"
+            review.status.error = fault
         else:
             review.status.authenticated = True
             review.status.user = _user_info(found.user)

@@ -1,0 +1,51 @@
+"""The flags of `wherry apiserver` that say whose credentials are believed.
+
+What they mean is in cluster/authentication.py.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wherry.cli.values import names, seconds
+
+FILE = click.Path(path_type=Path)
+
+
+def authentication_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """All of them, in the order of the help."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS = (
+    click.option("--client-ca-file", type=FILE, help="CA of client certificates; without it they prove nothing."),
+    click.option("--anonymous-auth", type=bool, help="Requests without credentials.  [default: True]"),
+    click.option("--token-auth-file", type=FILE, help="CSV of token, user, uid and groups."),
+    click.option(
+        "--enable-bootstrap-token-auth",
+        type=bool,
+        is_flag=False,
+        flag_value=True,
+        default=False,
+        show_default=True,
+        help="Secrets of type bootstrap.kubernetes.io/token as credentials.",
+    ),
+    click.option(
+        "--api-audiences", multiple=True, callback=names, help="What tokens must be for; default: the issuers."
+    ),
+    click.option(
+        "--authentication-token-webhook-config-file", type=FILE, help="Kubeconfig of who is asked about tokens."
+    ),
+    click.option("--authentication-token-webhook-version", default="v1beta1", show_default=True, help="v1 or v1beta1."),
+    click.option(
+        "--authentication-token-webhook-cache-ttl",
+        callback=seconds,
+        default="2m",
+        show_default=True,
+        help="How long the webhook's answers are believed.",
+    ),
+)

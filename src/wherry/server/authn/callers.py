@@ -1,0 +1,57 @@
+"""Authentication put together: the filter, and what has to be followed and closed around it."""
+
+from collections.abc import Sequence
+
+from wherry.aio.clock import Clock
+from wherry.server.authn.bootstrap_tokens import BootstrapTokens
+from wherry.server.authn.identity import TokenAuthenticator
+from wherry.server.authn.options import AuthenticationOptions
+from wherry.server.authn.token_webhook import TokenWebhook
+from wherry.server.authn.x509 import X509Authenticator
+from wherry.server.callouts.client import Callouts
+from wherry.server.files import FileFollower
+from wherry.server.filters.authentication import AuthenticationFilter
+from wherry.server.strategies.strategy import Caches
+from wherry.server.tokens import TokenVerifier
+
+
+class Callers:
+    """Built once per server."""
+
+    def __init__(
+        self,
+        options: AuthenticationOptions,
+        accounts: TokenVerifier,
+        audiences: Sequence[str],
+        caches: Caches,
+        callouts: Callouts,
+        clock: Clock,
+    ) -> None:
+        """Raises ValueError, KubeconfigError."""
+        self.files = FileFollower(clock)
+        tokens: list[TokenAuthenticator] = [options.static_tokens] if options.static_tokens else []
+        tokens.append(accounts)
+        if options.bootstrap_tokens:
+            tokens.append(BootstrapTokens(caches, clock))
+        self._webhook = None
+        if options.webhook is not None:
+            self._webhook = TokenWebhook(options.webhook, callouts, audiences)
+            tokens.append(self._webhook)
+        self.filter = AuthenticationFilter(
+            clock,
+            [X509Authenticator(clock)],
+            tokens,
+            audiences=audiences,
+            anonymous=options.anonymous,
+            anonymous_paths=options.anonymous_paths,
+        )
+
+    def start(self) -> None:
+        """Follow the files that authentication is configured by."""
+        self.files.start()
+
+    async def close(self) -> None:
+        """Stop following, and asking."""
+        await self.files.close()
+        if self._webhook is not None:
+            await self._webhook.close()

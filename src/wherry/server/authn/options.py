@@ -1,0 +1,21 @@
+"""Settings of authentication: whose credentials are believed."""
+
+from dataclasses import dataclass
+
+from wherry.server.authn.static_tokens import StaticTokens
+from wherry.server.authn.token_webhook import TokenWebhookOptions
+
+
+@dataclass(slots=True)
+class AuthenticationOptions:
+    """Whom the server recognises, beside its service accounts."""
+
+    anonymous: bool = True
+    """Whether nobody may ask."""
+    anonymous_paths: tuple[str, ...] = ()
+    """The only ones where nobody may ask; empty: all."""
+    static_tokens: StaticTokens | None = None
+    bootstrap_tokens: bool = True
+    """Secrets of type bootstrap.kubernetes.io/token in kube-system, with which nodes join."""
+    webhook: TokenWebhookOptions | None = None
+    """Somebody to ask about tokens that nobody here knows."""
