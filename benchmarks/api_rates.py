@@ -4,7 +4,7 @@
 
 Works with any Kubernetes. The load comes from wrk where it is installed (Debian: apt-get install wrk), else from a
 Python client, which costs the shared cores more than the server under test may like. `--pid` names the processes whose
-memory is read afterwards: etcd, kube-apiserver, kube-controller-manager, kube-scheduler; or the one of `wherry up`.
+CPU and memory are read: etcd, kube-apiserver, kube-controller-manager, kube-scheduler; or the one of `wherry up`.
 """
 
 import argparse
@@ -14,11 +14,12 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Awaitable
 from pathlib import Path
 
 import uvloop
-from table import CREATE, GET, LIST, LIST_LIMIT, MEMORY_AFTER, PATCH, Table
-from target import Target, hammer, memory_bytes, prepared
+from table import CREATE, GET, LIST, LIST_LIMIT, MEMORY_AFTER, PATCH, Measure, Table
+from target import Target, cpu_seconds, hammer, memory_bytes, prepared
 
 OBJECTS = 21_900
 PATCHED = 200
@@ -111,14 +112,21 @@ async def names(target: Target, path: str) -> list[str]:
 async def measure(target: Target, client: str, seconds: float, pids: list[int]) -> None:
     load, path, table = Load(target, client, seconds), target.path("configmaps"), Table()
     await load.fill(path, "patched", PATCHED)
-    table.add(GET, await load.get(f"{path}/patched-1", 16))
-    table.add(PATCH, await load.patch(path, 16))
-    table.add(CREATE, await load.create(path, "made", 32))
+
+    async def add(row: Measure, rates: Awaitable[float], note: str = "") -> None:
+        before = cpu_seconds(pids)
+        rate = await rates
+        if pids:
+            note = f"{(cpu_seconds(pids) - before) / (rate * seconds) * 1e6:.0f} µs of CPU each{note}"
+        table.add(row, rate, note)
+
+    await add(GET, load.get(f"{path}/patched-1", 16))
+    await add(PATCH, load.patch(path, 16))
+    await add(CREATE, load.create(path, "made", 32))
     await exactly(target, load, path, OBJECTS)
     size = len(await asyncio.to_thread(target.kubectl, "get", "--raw", path))
-    rate = await load.get(path, 2)
-    table.add(LIST, rate, f"{size / 1e6:.1f} MB each, {rate * size / 1e6:.0f} MB/s")
-    table.add(LIST_LIMIT, await load.get(f"{path}?limit=500", 4))
+    await add(LIST, load.get(path, 2), f", {size / 1e6:.1f} MB each")
+    await add(LIST_LIMIT, load.get(f"{path}?limit=500", 4))
     if pids:
         resident = memory_bytes(pids, "Rss") / 1e6
         table.add(MEMORY_AFTER, memory_bytes(pids) / 1e6, f"RSS {resident:.0f} MB")

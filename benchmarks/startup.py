@@ -10,7 +10,6 @@ measures any Kubernetes: name all of its processes.
 
 import argparse
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import uvloop
 from table import COLD_CONTAINERD, COLD_CONTROL_PLANE, IDLE_CPU, IDLE_MEMORY, IDLE_MEMORY_NODE, Table, median
-from target import memory_bytes
+from target import cpu_seconds, memory_bytes
 
 NAME = "benchmark"
 SETTLE_SECONDS = 5.0
@@ -94,15 +93,6 @@ async def idle(table: Table, pids: list[int], seconds: float, *, node: bool) -> 
     resident = memory_bytes(pids, "Rss") / 1e6
     table.add(IDLE_MEMORY_NODE if node else IDLE_MEMORY, memory_bytes(pids) / 1e6, f"RSS {resident:.0f} MB")
     table.add(IDLE_CPU, used * 100, f"over {seconds:g} s")
-
-
-def cpu_seconds(pids: list[int]) -> float:
-    """User and system time that processes have used."""
-    ticks = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 async def main(given: argparse.Namespace) -> None:

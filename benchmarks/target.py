@@ -7,6 +7,7 @@ cluster use tokens, so every request is measured with one.
 
 import asyncio
 import json
+import os
 import ssl
 import subprocess
 import time
@@ -189,3 +190,12 @@ def memory_bytes(pids: list[int], name: str = "Pss") -> int:
             if line.startswith(f"{name}:"):
                 total += int(line.split()[1]) * 1024
     return total
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """User and system time that processes have used."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -54,6 +54,7 @@ class Request:
         "headers",
         "info",
         "method",
+        "pairs",
         "path",
         "peer_certificate",
         "query",
@@ -77,6 +78,7 @@ class Request:
         remote: str = "",
         peer_certificate: bytes | None = None,
         raw: Any = None,
+        pairs: list[tuple[str, str]] | None = None,
     ) -> None:
         self.method = method
         self.path = path
@@ -90,7 +92,9 @@ class Request:
         self.peer_certificate = peer_certificate
         """The verified client certificate, DER."""
         self.raw = raw
-        """The aiohttp request, for WebSocket and raw upgrades; None in process."""
+        """The connection, for upgrades; None in process."""
+        self.pairs = pairs
+        """Headers as they came, repeated ones too, names in lower case; None in process."""
         self.info = RequestInfo()
         self.audit: dict[str, str] = {}
         """Annotations for the audit log."""
@@ -107,17 +111,14 @@ class Request:
 
     def header_values(self, name: str) -> list[str]:
         """All values of a header that may be repeated, in order; `name` in lower case."""
-        headers = self.headers if self.raw is None else self.raw.headers
-        getall = getattr(headers, "getall", None)  # a multi-dict on the wire, a plain mapping in process
-        if getall is not None:
-            return list(getall(name, ()))
-        value = headers.get(name)
+        if self.pairs is not None:
+            return [value for key, value in self.pairs if key == name]
+        value = self.headers.get(name)
         return [value] if value is not None else []
 
 
-Upgrade = Callable[[Any], Awaitable[Any]]
-"""Takes the aiohttp request over: answers it (WebSocket, 101 and raw bytes) and returns the aiohttp response, or None
-when it wrote everything to the transport itself."""
+Upgrade = Callable[[Any], "Awaitable[Response | None]"]
+"""Takes the connection over: returns None when it wrote everything itself, or an answer when that was not possible."""
 
 
 class Response:

@@ -8,28 +8,14 @@ included. Each side stops reading while the other cannot write, so a slow reader
 import asyncio
 import ssl
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
-from aiohttp import web
+from wherry.server.connection import Connection
 
 _HOP_BY_HOP = frozenset(
     {"authorization", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer"}
     | {"transfer-encoding", "content-length", "expect"}
 )
-
-
-class Handed(web.StreamResponse):
-    """Tells aiohttp that the connection was taken over and everything is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.force_close()
-
-    async def prepare(self, request: Any) -> None:
-        """Nothing: the backend has answered."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing: both directions are closed."""
 
 
 class _Half(asyncio.Protocol):
@@ -90,26 +76,27 @@ def handshake(method: str, target: str, host: str, headers: Iterable[tuple[str, 
 
 
 async def splice(
-    request: web.BaseRequest, host: str, port: int, context: ssl.SSLContext | None, head: bytes, server_name: str | None
-) -> web.StreamResponse:
-    """Connect the client of `request` with a backend, beginning with `head`. Raises OSError before anything is sent.
+    http: Connection, host: str, port: int, context: ssl.SSLContext | None, head: bytes, server_name: str | None
+) -> None:
+    """Connect a client with a backend, beginning with `head`. Raises OSError before anything is sent.
 
     Returns when either side has closed.
     """
     loop = asyncio.get_running_loop()
     name = (server_name or host) if context else None
     _, backend = await loop.create_connection(_Half, host, port, ssl=context, server_hostname=name)
-    transport = request.transport
+    transport = http.transport
     if transport is None:
         if backend.transport:
             backend.transport.close()
-        return Handed()
-    http = transport.get_protocol()
+        return
     client = _Half()
     client.connection_made(transport)
     transport.set_protocol(client)
-    client.join(backend)
+    if http.early:
+        client.held.append(http.early)
     backend.write(head)
+    client.join(backend)
     try:
         await asyncio.wait({client.closed, backend.closed}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -120,4 +107,3 @@ async def splice(
             loop.call_soon(http.connection_lost, None)
         else:
             transport.close()
-    return Handed()

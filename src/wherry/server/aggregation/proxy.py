@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 from wherry.meta.errors import StatusError, service_unavailable
 from wherry.server.callouts.client import Callouts, Remote, explain, tls_options
 from wherry.server.callouts.passing import HOP_BY_HOP, answer_of
+from wherry.server.connection import Connection
 from wherry.server.http import Request, Response, UserInfo
+from wherry.server.negotiation import status_response
 
 _OURS = ("x-remote-user", "x-remote-uid", "x-remote-group", "x-remote-extra-")
 
@@ -76,19 +78,18 @@ def _no_answer(error: BaseException) -> StatusError:
 
 
 def _upgrade(request: Request, remote: Remote, path: str, headers: object) -> Response:
-    from aiohttp import web
-
     from wherry.server.pipe import handshake, splice
 
-    async def upgrade(raw: web.BaseRequest) -> web.StreamResponse:
+    async def upgrade(connection: Connection) -> Response | None:
         base, host = remote.locate()
         parts = urlsplit(base)
-        kept = [(name, value) for name, value in raw.headers.items() if not name.lower().startswith(_OURS)]
-        head = handshake(raw.method, path, host, [*kept, *user_headers(request.user or UserInfo())])
+        kept = [(name, value) for name, value in request.pairs or () if not name.startswith(_OURS)]
+        head = handshake(request.method, path, host, [*kept, *user_headers(request.user or UserInfo())])
         try:
             port = parts.port or 443
-            return await splice(raw, parts.hostname or "", port, remote.tls, head, remote.server_name)
+            await splice(connection, parts.hostname or "", port, remote.tls, head, remote.server_name)
         except OSError as error:
-            return web.json_response(_no_answer(error).status(), status=503)
+            return status_response(request, _no_answer(error))
+        return None
 
     return Response(101, upgrade=upgrade)

@@ -14,8 +14,10 @@ from wherry.api.core_v1 import Pod, Service
 from wherry.meta.errors import StatusError, bad_request, not_found, quote, service_unavailable
 from wherry.server.callouts.passing import HOP_BY_HOP, answer_of
 from wherry.server.callouts.services import pick
+from wherry.server.connection import Connection
 from wherry.server.http import Handler, Request, Response
 from wherry.server.kubelets import Endpoint, Kubelets
+from wherry.server.negotiation import status_response
 from wherry.server.strategies.strategy import Caches
 
 
@@ -136,16 +138,15 @@ class Proxies:
 
 
 def _upgrade(request: Request, target: Target, path: str) -> Response:
-    from aiohttp import web
-
     from wherry.server.pipe import handshake, splice
 
-    async def upgrade(raw: web.BaseRequest) -> web.StreamResponse:
-        head = handshake(raw.method, path, target.endpoint.authority, raw.headers.items())
+    async def upgrade(connection: Connection) -> Response | None:
+        head = handshake(request.method, path, target.endpoint.authority, request.pairs or ())
         try:
-            return await splice(raw, target.endpoint.host, target.endpoint.port, target.context, head, None)
+            await splice(connection, target.endpoint.host, target.endpoint.port, target.context, head, None)
         except OSError as error:
-            return web.json_response(_no_answer(error).status(), status=503)
+            return status_response(request, _no_answer(error))
+        return None
 
     return Response(101, upgrade=upgrade)
 

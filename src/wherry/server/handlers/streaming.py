@@ -22,8 +22,10 @@ from wherry.meta.errors import (
     required,
     type_invalid,
 )
+from wherry.server.connection import Connection
 from wherry.server.http import Handler, Request, Response
 from wherry.server.kubelets import Endpoint, Kubelets, unreachable
+from wherry.server.negotiation import status_response
 from wherry.server.strategies.strategy import Caches
 
 _STREAMS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
@@ -147,17 +149,15 @@ def upgrade_to_kubelet(request: Request, kubelets: Kubelets, endpoint: Endpoint,
     """A response that turns the connection into a pipe to a kubelet. Raises 400 for requests that are no upgrade."""
     if "upgrade" not in request.headers.get("connection", "").lower() or request.raw is None:
         raise bad_request("Upgrade request required")
-    from aiohttp import web
-
     from wherry.server.pipe import handshake, splice
 
-    async def upgrade(raw: web.BaseRequest) -> web.StreamResponse:
-        head = handshake(raw.method, target, endpoint.authority, raw.headers.items())
+    async def upgrade(connection: Connection) -> Response | None:
+        head = handshake(request.method, target, endpoint.authority, request.pairs or ())
         try:
-            return await splice(raw, endpoint.host, endpoint.port, kubelets.context, head, None)
+            await splice(connection, endpoint.host, endpoint.port, kubelets.context, head, None)
         except OSError as error:
-            status = unreachable(request.method, endpoint.url(target.partition("?")[0]), error).status()
-            return web.json_response(status, status=500)
+            return status_response(request, unreachable(request.method, endpoint.url(target.partition("?")[0]), error))
+        return None
 
     return Response(101, upgrade=upgrade)
 

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -30,10 +31,12 @@ from wherry.api.core_v1 import (
 from wherry.api.discovery_v1 import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
 from wherry.meta.errors import StatusError
 from wherry.meta.object import ObjectMeta
+from wherry.server.frontend import HttpsFrontend
 from wherry.server.handlers.proxying import Proxies, split_name
 from wherry.server.handlers.streaming import PodStreams
-from wherry.server.http import Handler, Request, RequestInfo
+from wherry.server.http import Handler, Request, RequestInfo, Response
 from wherry.server.kubelets import Kubelets
+from wherry.server.negotiation import status_response
 
 
 class Kubelet:
@@ -60,26 +63,21 @@ class Kubelet:
         return web.json_response({"path": request.path_qs, "method": request.method, "body": await request.text()})
 
 
-class Front:
-    """What the frontend will do: an aiohttp server that makes Requests and performs Responses."""
+@asynccontextmanager
+async def front(handler: Handler, info: RequestInfo, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """The port of a real frontend that asks one handler."""
 
-    def __init__(self, handler: Handler, info: RequestInfo) -> None:
-        self.handler, self.info = handler, info
-
-    async def handle(self, raw: web.BaseRequest) -> web.StreamResponse:
-        headers = {name.lower(): value for name, value in raw.headers.items()}
-        query = {name: raw.query.getall(name) for name in raw.query}
-        request = Request(raw.method, raw.path, query, headers, query_string=raw.query_string, raw=raw)
-        request.info = self.info
+    async def handle(request: Request) -> Response:
+        request.info = info
         try:
-            response = await self.handler(request)
+            return await handler(request)
         except StatusError as error:
-            return web.json_response(error.status(), status=error.code)
-        if response.upgrade:
-            upgraded: web.StreamResponse = await response.upgrade(raw)
-            return upgraded
-        assert isinstance(response.body, bytes)
-        return web.Response(status=response.status, body=response.body)
+            return status_response(request, error)
+
+    listening = HttpsFrontend(handle, tls)
+    await listening.start("127.0.0.1", 0)
+    yield listening.port
+    await listening.close()
 
 
 async def serve(
@@ -163,24 +161,25 @@ async def test_logs_that_cannot_be_had_say_why(world: World, query: dict[str, li
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 async def test_exec_is_a_pipe_to_the_kubelet(world: World, kubelet: Kubelet, tls: bool, tmp_path: Path) -> None:
-    front = Front(world.streams.exec, world.info("exec"))
     authority, context = make_authority(tmp_path / "front")
-    runner, port = await serve(front.handle, context if tls else None)
-    url = (
-        f"{'https' if tls else 'http'}://127.0.0.1:{port}/exec?command=sh&command=-c&stdin=true&stdout=true&container=c"
-    )
     client_context = ssl.create_default_context(cafile=authority)
     headers = {"Authorization": "Bearer secret"}
     big = b"x" * 300_000
+    query = "command=sh&command=-c&stdin=true&stdout=true&container=c"
     async with (
+        front(world.streams.exec, world.info("exec"), context if tls else None) as port,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client_context)) as session,
-        session.ws_connect(url, protocols=["v5.channel.k8s.io"], headers=headers, max_msg_size=0) as socket,
+        session.ws_connect(
+            f"{'https' if tls else 'http'}://127.0.0.1:{port}/exec?{query}",
+            protocols=["v5.channel.k8s.io"],
+            headers=headers,
+            max_msg_size=0,
+        ) as socket,
     ):
         assert socket.protocol == "v5.channel.k8s.io"
         for payload in (b"hello", big, b"end"):
             await socket.send_bytes(payload)
             assert (await socket.receive()).data == b"\x01" + payload
-    await runner.cleanup()
     assert kubelet.asked == ["GET /exec/shop/p/c?input=1&output=1&command=sh&command=-c"]
 
 
@@ -190,27 +189,25 @@ async def test_spdy_upgrades_pass_through_untouched(world: World) -> None:
     async def backend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append(await reader.readuntil(b"\r\n\r\n"))
         writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n\x80\x03")
-        writer.write((await reader.readexactly(4))[::-1])
+        writer.write((await reader.readexactly(10))[::-1])
         writer.close()
 
     server = await asyncio.start_server(backend, "127.0.0.1", 0)
     pod = world.info("proxy", f"p:{server.sockets[0].getsockname()[1]}", rest="spdy")
-    runner, port = await serve(Front(world.proxies.pod, pod).handle)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n")
-    writer.write(
-        b"X-Stream-Protocol-Version: v4.channel.k8s.io\r\nX-Stream-Protocol-Version: v3.channel.k8s.io\r\n\r\n"
-    )
-    answer = await reader.readuntil(b"\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 101") and b"SPDY/3.1" in answer
-    writer.write(b"ping")
-    assert await reader.read() == b"\x80\x03gnip"
-    writer.close()
-    await writer.wait_closed()
+    async with front(world.proxies.pod, pod) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n")
+        writer.write(b"X-Stream-Protocol-Version: v4.channel.k8s.io\r\n")
+        writer.write(b"X-Stream-Protocol-Version: v3.channel.k8s.io\r\n\r\nearly ")
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 101") and b"SPDY/3.1" in answer
+        writer.write(b"ping")
+        assert await reader.read() == b"\x80\x03gnip ylrae"
+        writer.close()
+        await writer.wait_closed()
     assert heads[0].startswith(b"POST /spdy HTTP/1.1\r\n")
     assert b"v4.channel.k8s.io" in heads[0] and b"v3.channel.k8s.io" in heads[0]
     server.close()
-    await runner.cleanup()
 
 
 async def test_exec_needs_an_upgrade_a_command_and_a_node(world: World) -> None:
@@ -231,13 +228,10 @@ async def test_an_unreachable_kubelet_is_a_clear_error(world: World) -> None:
     node = world.caches.get(Node, None, "n1")
     assert node is not None
     node.status.daemonEndpoints.kubeletEndpoint.Port = 1
-    front = Front(world.streams.exec, world.info("exec"))
-    runner, port = await serve(front.handle)
-    async with aiohttp.ClientSession() as session:
+    async with front(world.streams.exec, world.info("exec")) as port, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
             await session.ws_connect(f"http://127.0.0.1:{port}/exec?command=sh&stdout=1&container=c")
     assert caught.value.status == 500
-    await runner.cleanup()
 
 
 async def test_proxies_reach_nodes_pods_and_services(world: World, kubelet: Kubelet) -> None:
