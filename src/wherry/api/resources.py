@@ -60,6 +60,7 @@ class _GroupVersion:
         subresources: tuple[Subresource, ...] = (),
         verbs: tuple[str, ...] = ALL_VERBS,
         storage_version: str = "",
+        deprecated: str = "",
     ) -> Resource:
         name = kind.__name__
         if scale:
@@ -80,6 +81,7 @@ class _GroupVersion:
             subresources=tuple(sorted(subresources, key=lambda item: item.name)),
             selectable_fields=tuple(fields.split()),
             storage_version=storage_version,
+            deprecated=deprecated,
         )
 
 
@@ -123,9 +125,20 @@ _TOKEN = Subresource("token", "TokenRequest", CREATE, group="authentication.k8s.
 
 _CORE = (
     _V1.namespaced(core.Binding, "bindings", verbs=CREATE),
-    _V1.cluster(core.ComponentStatus, "componentstatuses", "cs", verbs=("get", "list")),
+    _V1.cluster(
+        core.ComponentStatus,
+        "componentstatuses",
+        "cs",
+        verbs=("get", "list"),
+        deprecated="v1 ComponentStatus is deprecated in v1.19+",
+    ),
     _V1.namespaced(core.ConfigMap, "configmaps", "cm"),
-    _V1.namespaced(core.Endpoints, "endpoints", "ep"),
+    _V1.namespaced(
+        core.Endpoints,
+        "endpoints",
+        "ep",
+        deprecated="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+    ),
     _V1.namespaced(core.Event, "events", "ev", fields=_EVENT_FIELDS),
     _V1.namespaced(core.LimitRange, "limitranges", "limits"),
     _V1.cluster(

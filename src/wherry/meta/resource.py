@@ -45,6 +45,9 @@ class Resource:
     storage_version: str = ""
     """group/version (or version) under which objects are stored when it is not this one (events, autoscaling/v1)."""
 
+    deprecated: str = ""
+    """What everybody who uses this is warned of."""
+
     @property
     def api_version(self) -> str:
         """`apiVersion` of an object: "v1", "apps/v1"."""

@@ -229,3 +229,9 @@ class Server:
             if served.resource is served.stored:
                 labels = {"resource": served.resource.group_resource}
                 yield "apiserver_storage_objects", "Number of stored objects.", labels, len(served.cache.entries)
+        for group, version, resource, subresource in self.dispatch.deprecated:
+            labels = {"group": group, "version": version, "removed_release": "", "resource": resource}
+            labels["subresource"] = subresource
+            text = "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, "
+            text += "subresource, and removed_release."
+            yield "apiserver_requested_deprecated_apis", text, labels, 1

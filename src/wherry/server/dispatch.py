@@ -8,7 +8,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from wherry.meta.errors import bad_request, generic, internal_error
+from wherry.meta.errors import StatusError, bad_request, generic, internal_error
+from wherry.meta.resource import Resource
 from wherry.server.conversions import ConversionNeededError
 from wherry.server.handlers import pods, scale, streaming
 from wherry.server.handlers.bodies import read_object, write_options
@@ -21,6 +22,7 @@ from wherry.server.handlers.update import update
 from wherry.server.handlers.watch import watch
 from wherry.server.handlers.writes import Means, check_name, check_namespace
 from wherry.server.http import Handler, Request, Response
+from wherry.server.negotiation import status_response, warning_header
 from wherry.server.registry import Registry, Served
 from wherry.server.watchcache import Entry
 
@@ -36,6 +38,8 @@ _VERBS: dict[str, Verb] = {
     "delete": delete,
     "deletecollection": delete_collection,
 }
+_DEPRECATED = "k8s.io/deprecated"
+"""The audit log's annotation."""
 _CONVERSIONS_MAX = 32
 """A write needs a few: the body, the object as it is, what webhooks see, the answer; again when others write."""
 _OF_ONE = frozenset({"get", "update", "patch", "delete"})
@@ -54,6 +58,8 @@ class Dispatcher:
         self._subresources: dict[tuple[str, str, str], Handler] = {}
         self._exact: dict[tuple[str, str], Handler] = {}
         self._templates: list[tuple[str, re.Pattern[str], Handler]] = []
+        self.deprecated: dict[tuple[str, str, str, str], None] = {}
+        """Which deprecated kinds were asked for: group, version, plural, subresource."""
         self.fallback: Callable[[Request], Handler | None] = lambda request: None
         """Asked for group versions that are not served here (aggregation)."""
 
@@ -83,6 +89,8 @@ class Dispatcher:
         if served is None:
             handler = self.fallback(request)
             return await handler(request) if handler is not None else not_found()
+        if served.resource.deprecated and _DEPRECATED not in request.audit:
+            return await self._deprecated(served.resource, request)
         if info.subresource:
             return await self._subresource(served, request)
         if info.verb == "create":
@@ -99,6 +107,19 @@ class Dispatcher:
             return await verb(self._means, served, request)
         except ConversionNeededError as needed:
             return await self._converted(needed, verb, served, request)
+
+    async def _deprecated(self, resource: Resource, request: Request) -> Response:
+        """Whatever the answer is, it comes with a warning."""
+        request.audit[_DEPRECATED] = "true"
+        self.deprecated[resource.group, resource.version, resource.plural, request.info.subresource] = None
+        try:
+            response = await self(request)
+        except StatusError as error:
+            response = status_response(request, error)
+        warning = warning_header([resource.deprecated])
+        others = response.headers.get("Warning")
+        response.headers["Warning"] = f"{warning}, {others}" if others else warning
+        return response
 
     async def _path(self, request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method

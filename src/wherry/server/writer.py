@@ -160,7 +160,7 @@ class Writer:
         undo = await strategy.allocate(obj, None, ctx) if served.allocates else nothing
         try:
             check(served, meta.name, strategy.validate(obj))
-            ctx.warnings += strategy.warnings(obj)
+            ctx.warnings += strategy.warnings(obj, None)
             await self.validate(attributes)
             key = served.key(meta.namespace, meta.name)
             if ctx.dry_run:
@@ -216,7 +216,7 @@ class Writer:
                 check(served, write.name, strategy.validate_status_update(new, old))
             elif write.subresource not in ("binding", "finalize"):
                 check(served, write.name, strategy.validate_update(new, old))
-                ctx.warnings += strategy.warnings(new)
+                ctx.warnings += strategy.warnings(new, old)
             if attributes is not None:
                 await self.validate(attributes)
             self.ownership.updated(served, new, old, entry, write)

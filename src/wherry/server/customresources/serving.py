@@ -297,4 +297,5 @@ def resource_of(definition: CustomResourceDefinition, version: Version) -> Resou
         categories=tuple(names.categories),
         subresources=tuple(subresources),
         selectable_fields=version.indexed_fields,
+        deprecated=version.warning,
     )

@@ -64,8 +64,8 @@ class CustomStrategy(Strategy):
     def validate_status_update(self, new: CustomObject, old: CustomObject) -> list[FieldError]:
         return self.validate_update(new, old)
 
-    def warnings(self, obj: CustomObject) -> list[str]:
-        return [self.version.warning, *self._advice] if self.version.warning else self._advice
+    def warnings(self, new: CustomObject, old: CustomObject | None) -> list[str]:
+        return self._advice
 
     def fields(self, obj: CustomObject) -> dict[str, str]:
         return self.version.selected(obj.content)

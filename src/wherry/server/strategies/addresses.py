@@ -8,7 +8,7 @@ Source: k8s.io/apimachinery/pkg/util/validation/ip.go.
 
 import ipaddress
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from wherry.meta.errors import invalid_value, quote
 from wherry.server.strategies.checks import Faults
@@ -94,6 +94,44 @@ def canonical_cidr(path: str, value: str) -> Faults:
     yield from faults
     if not faults and value != str(parse_block(value)):
         yield invalid_value(path, value, f"must be in canonical form ({quote(str(parse_block(value)))})")
+
+
+def ip_advice(path: str, value: str) -> Iterator[str]:
+    """What is unusual about the spelling of an address that has been found valid, or was there before."""
+    address = parse(value)
+    if address is None:
+        return
+    if is_mapped(address) or (address.version == 4 and str(address) != value):
+        yield f"{path}: non-standard IP address {quote(value)} is invalid: use {quote(_plain(address))}"
+    elif str(address) != value:
+        yield f"{path}: IPv6 address {quote(value)} should be in RFC 5952 canonical format ({quote(str(address))})"
+
+
+def cidr_advice(path: str, value: str) -> Iterator[str]:
+    """The same of an address block."""
+    block = parse_block(value)
+    text, _, length = value.partition("/")
+    address = parse(text)
+    if block is None or address is None:
+        return
+    usual = f"{_plain(block.network_address)}/{block.prefixlen - (96 if is_mapped(address) else 0)}"
+    ambiguous = address != block.network_address
+    if ambiguous:
+        single = f"{_plain(address)}/{32 if is_mapped(address) else block.max_prefixlen}"
+        yield f"{path}: CIDR value {quote(value)} is ambiguous in this context (should be {quote(usual)} or " + (
+            f"{quote(single)}?)"
+        )
+    zeros = length != str(int(length)) or (address.version == 4 and str(address) != text)
+    if zeros or is_mapped(address):
+        yield f"{path}: non-standard CIDR value {quote(value)} is invalid: use {quote(usual)}"
+    elif not ambiguous and str(block) != value:
+        yield f"{path}: IPv6 CIDR value {quote(value)} should be in RFC 5952 canonical format ({quote(str(block))})"
+
+
+def _plain(address: Address) -> str:
+    """As Go prints it: IPv4 in IPv6's clothing without the clothing."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
 
 
 def endpoint_ip(path: str, value: str) -> Faults:

@@ -4,6 +4,7 @@ A subclass states facts (`generation_counts`, `name_check`) and overrides `defau
 deployment.py for a typical one and pod.py for the largest.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from wherry.meta import names
@@ -19,6 +20,8 @@ class KindStrategy(Strategy):
     generation_counts: tuple[str, ...] = ()
     """Members whose change makes a new generation ("spec"); empty where Kubernetes does not count."""
     name_check: NameCheck = staticmethod(names.dns1123_subdomain)
+    advice: Callable[[Any, Any], Iterable[str]] | None = None
+    """The kind's function in advice.py."""
 
     def __init__(self, *, namespaced: bool = True, has_status: bool = False) -> None:
         self.namespaced = namespaced
@@ -43,6 +46,9 @@ class KindStrategy(Strategy):
     def status_rules(self, new: Any, old: Any) -> Faults:
         """Faults of a change of status, beyond metadata."""
         yield from ()
+
+    def warnings(self, new: Any, old: Any | None) -> Iterable[str]:
+        return self.advice(new, old) if self.advice is not None else ()
 
     def prepare_for_create(self, obj: Any, ctx: RequestContext) -> None:
         super().prepare_for_create(obj, ctx)

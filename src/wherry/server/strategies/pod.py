@@ -10,7 +10,7 @@ from wherry.api.meta_v1 import LabelSelector, LabelSelectorRequirement
 from wherry.meta.errors import field_forbidden, invalid_value
 from wherry.rules import pods
 from wherry.rules.requests import qos_class
-from wherry.server.strategies import container_rules, pod_changes, pod_defaults, pod_rules
+from wherry.server.strategies import apparmor, container_rules, pod_changes, pod_defaults, pod_rules
 from wherry.server.strategies.checks import Faults
 from wherry.server.strategies.kind import KindStrategy
 from wherry.server.strategies.strategy import RequestContext
@@ -28,6 +28,8 @@ class PodStrategy(KindStrategy):
     def prepare_for_create(self, obj: core.Pod, ctx: RequestContext) -> None:
         super().prepare_for_create(obj, ctx)
         obj.status = core.PodStatus(phase=pods.PENDING, qosClass=qos_class(obj))
+        if apparmor.concerns(obj):
+            ctx.warnings += apparmor.settle(obj)
         if obj.spec.schedulingGates:
             obj.status.conditions = [_gated()]
         if obj.spec.affinity is not None or obj.spec.topologySpreadConstraints:

@@ -4,7 +4,7 @@ The generic path (registry.py and handlers/) asks a `Strategy` at fixed points; 
 kind with nothing special. Subclasses stand in one file per group beside this one, and strategies/table.py lists them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -95,9 +95,9 @@ class Strategy:
         """Faults of a status change."""
         return []
 
-    def warnings(self, obj: Any) -> list[str]:
-        """Advice sent to the writer in Warning headers."""
-        return []
+    def warnings(self, new: Any, old: Any | None) -> Iterable[str]:
+        """Advice sent to the writer in Warning headers; `old` is None on create."""
+        return ()
 
     def fields(self, obj: Any) -> dict[str, str]:
         """Selectable fields beyond metadata.name and metadata.namespace."""

@@ -10,6 +10,7 @@ from wherry.server.strategies.access import (
     PriorityClassStrategy,
     RoleStrategy,
 )
+from wherry.server.strategies.advice import ADVICE
 from wherry.server.strategies.apiservice import APIServiceStrategy
 from wherry.server.strategies.autoscaler import AutoscalerStrategy, DisruptionBudgetStrategy
 from wherry.server.strategies.bookkeeping import (
@@ -128,8 +129,13 @@ def strategies(
     table: dict[tuple[str, str], Strategy] = {}
     for resource in RESOURCES:
         kind = _KINDS.get((resource.group, resource.plural), KindStrategy)
-        table[resource.group, resource.plural] = kind(namespaced=resource.namespaced, has_status=_has_status(resource))
-    table["", "services"] = ServiceStrategy(caches, AddressAllocator(service_cidr), PortAllocator(*node_port_range))
+        made = table[resource.group, resource.plural] = kind(
+            namespaced=resource.namespaced, has_status=_has_status(resource)
+        )
+        made.advice = ADVICE.get((resource.group, resource.plural))
+    services = ServiceStrategy(caches, AddressAllocator(service_cidr), PortAllocator(*node_port_range))
+    services.advice = ADVICE["", "services"]
+    table["", "services"] = services
     return table
 
 

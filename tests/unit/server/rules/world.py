@@ -78,3 +78,15 @@ def refused_status(group: str, plural: str, before: dict[str, Any], status: dict
     rules.default(changed)
     rules.prepare_for_status_update(changed, old, context())
     return [str(item) for item in rules.validate_status_update(changed, old)]
+
+
+def advised(group: str, plural: str, before: dict[str, Any] | None = None, **members: Any) -> list[str]:
+    """What the writer of a new object is warned of; with `before`, of changing that by `members`."""
+    if before is None:
+        rules, obj = new(group, plural, **members)
+        return list(rules.warnings(obj, None))
+    rules, old = new(group, plural, **before)
+    changed = convert(merge_patch(to_builtins(old), members), type(old))
+    rules.default(changed)
+    rules.prepare_for_update(changed, old, context())
+    return list(rules.warnings(changed, old))

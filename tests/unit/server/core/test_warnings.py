@@ -1,0 +1,54 @@
+"""Warning headers: of kinds that are deprecated, on every answer, and of what writers had better not write."""
+
+from tests.unit.server.core.conftest import PODS, Api, pod
+
+ENDPOINTS = "/api/v1/namespaces/default/endpoints"
+DEPRECATED = '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+
+
+async def test_every_answer_about_a_deprecated_kind_warns_even_a_refusal(api: Api) -> None:
+    made = await api.send("POST", ENDPOINTS, {"metadata": {"name": "e"}})
+    listed, missing = await api.send("GET", ENDPOINTS), await api.send("GET", f"{ENDPOINTS}/nothing")
+    assert [answer.status for answer in (made, listed, missing)] == [201, 200, 404]
+    assert all(answer.headers["warning"] == DEPRECATED for answer in (made, listed, missing))
+    status = await api.send("GET", "/api/v1/componentstatuses")
+    assert status.headers["warning"] == '299 - "v1 ComponentStatus is deprecated in v1.19+"'
+    metrics = (await api.send("GET", "/metrics")).body.decode()
+    assert (
+        'apiserver_requested_deprecated_apis{group="",removed_release="",resource="endpoints",subresource="",'
+        'version="v1"} 1.0' in metrics
+    )
+
+
+async def test_a_deprecated_kind_warns_of_what_is_written_as_well(api: Api) -> None:
+    body = {"metadata": {"name": "e"}, "subsets": [{"addresses": [{"ip": "::0"}], "ports": [{"port": 1}]}], "x": 1}
+    answer = await api.send("POST", ENDPOINTS, body)
+    assert answer.status == 422 and answer.headers["warning"] == DEPRECATED
+    body["subsets"] = [{"addresses": [{"ip": "FD00::1"}], "ports": [{"port": 1}]}]
+    answer = await api.send("POST", ENDPOINTS, body)
+    assert answer.headers["warning"].split(", 299")[1:] == [
+        ' - "unknown field \\"x\\""',
+        ' - "subsets[0].addresses[0].ip: IPv6 address \\"FD00::1\\" should be in RFC 5952 canonical format '
+        '(\\"fd00::1\\")"',
+    ]
+
+
+async def test_writers_are_advised_on_create_and_change_and_readers_are_not(api: Api) -> None:
+    made = await api.send("POST", PODS, pod("p", terminationGracePeriodSeconds=-1))
+    text = "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
+    assert made.headers["warning"] == f'299 - "{text}"'
+    assert "warning" not in (await api.send("GET", f"{PODS}/p")).headers
+    spec = {
+        "selector": {"matchLabels": {"app": "a"}},
+        "template": pod("p", nodeSelector={"beta.kubernetes.io/os": "x"}),
+    }
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    body = {"metadata": {"name": "d"}, "spec": spec}
+    made = await api.send("POST", path, body)
+    warning = made.headers["warning"]
+    assert "spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14" in warning
+    merge = "application/merge-patch+json"
+    changed = await api.send("PATCH", f"{path}/d", b'{"spec":{"replicas":0}}', merge)
+    assert changed.headers["warning"] == warning
+    same = await api.send("PATCH", f"{path}/d", b'{"metadata":{"labels":{"a":"b"}}}', merge)
+    assert same.status == 200 and "warning" not in same.headers
