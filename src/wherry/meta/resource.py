@@ -4,10 +4,19 @@ The records of the built-in kinds stand beside their types in api/; CustomResour
 shape at run time. Read api/registry.py next.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wherry.meta.object import KubernetesObject
 
+# Keys are etcd's as kube-apiserver writes them: kinds of its own without their group but for two, some by old names.
+_GROUPS_IN_KEYS = frozenset({"apiextensions.k8s.io", "apiregistration.k8s.io"})
+_PREFIXES = {
+    ("", "replicationcontrollers"): "controllers",
+    ("", "endpoints"): "services/endpoints",
+    ("", "nodes"): "minions",
+    ("", "services"): "services/specs",
+    ("networking.k8s.io", "ingresses"): "ingress",
+}
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
@@ -48,6 +57,14 @@ class Resource:
     deprecated: str = ""
     """What everybody who uses this is warned of."""
 
+    storage_prefix: str = field(init=False)
+    """Key prefix of all objects, with a trailing slash: "/registry/deployments/", "/registry/<group>/<plural>/"."""
+
+    def __post_init__(self) -> None:
+        alone = self.type is not None and self.group not in _GROUPS_IN_KEYS
+        path = _PREFIXES.get((self.group, self.plural), self.plural) if alone else f"{self.group}/{self.plural}"
+        object.__setattr__(self, "storage_prefix", f"/registry/{path}/")
+
     @property
     def api_version(self) -> str:
         """`apiVersion` of an object: "v1", "apps/v1"."""
@@ -67,11 +84,6 @@ class Resource:
     def path(self) -> str:
         """The URL prefix of the group version: "/api/v1", "/apis/apps/v1"."""
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-
-    @property
-    def storage_prefix(self) -> str:
-        """Key prefix of all objects, with a trailing slash: "/registry/pods/", "/registry/apps/deployments/"."""
-        return f"/registry/{self.group}/{self.plural}/" if self.group else f"/registry/{self.plural}/"
 
     def key(self, namespace: str | None, name: str) -> str:
         """Storage key of one object."""

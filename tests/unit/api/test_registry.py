@@ -14,6 +14,7 @@ from wherry.api.registry import (
     resource,
     resource_for,
 )
+from wherry.meta.resource import Resource
 
 
 def test_every_object_kind_of_the_definitions_is_registered() -> None:
@@ -103,3 +104,26 @@ def test_unknown_kinds_are_key_errors() -> None:
     with pytest.raises(KeyError):
         resource("apps/v1", "Pod")
     assert kind_type("apps/v1", "Pod") is None
+
+
+# Where kube-apiserver keeps each kind in etcd (Kubernetes, test/integration/etcd/data.go).
+STORED_UNDER = (
+    "apiextensions.k8s.io/customresourcedefinitions apiregistration.k8s.io/apiservices certificatesigningrequests "
+    "clusterrolebindings clusterroles configmaps controllerrevisions controllers cronjobs csidrivers csinodes "
+    "csistoragecapacities daemonsets deployments deviceclasses endpointslices events flowschemas "
+    "horizontalpodautoscalers ingress ingressclasses ipaddresses jobs leases limitranges minions "
+    "mutatingadmissionpolicies mutatingadmissionpolicybindings mutatingwebhookconfigurations namespaces "
+    "networkpolicies persistentvolumeclaims persistentvolumes poddisruptionbudgets pods podtemplates priorityclasses "
+    "prioritylevelconfigurations replicasets resourceclaims resourceclaimtemplates resourcequotas resourceslices "
+    "rolebindings roles runtimeclasses secrets serviceaccounts servicecidrs services/endpoints services/specs "
+    "statefulsets storageclasses validatingadmissionpolicies validatingadmissionpolicybindings "
+    "validatingwebhookconfigurations volumeattachments volumeattributesclasses"
+).split()
+
+
+def test_kinds_are_stored_under_kube_apiservers_keys() -> None:
+    stored = {item.storage_prefix for item in RESOURCES if "create" in item.verbs and "get" in item.verbs}
+    assert stored == {f"/registry/{path}/" for path in STORED_UNDER}
+    custom = Resource("wherry.example", "v1", "Boat", "boats", namespaced=True, type=None)
+    assert custom.key("default", "one") == "/registry/wherry.example/boats/default/one"
+    assert Resource("", "v1", "Node", "nodes", namespaced=False, type=core.Node).key(None, "n") == "/registry/minions/n"

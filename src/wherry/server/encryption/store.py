@@ -28,7 +28,9 @@ from wherry.store.protocol import Event, KeyValue, RangeResult, SwapResult, Watc
 _log = logging.getLogger(__name__)
 RELOAD_SECONDS = 60.0
 """How often the file is looked at when it is to be reloaded."""
-_KNOWN = {resource.storage_prefix.encode(): resource.group_resource for resource in RESOURCES}
+_KNOWN = {
+    resource.storage_prefix.encode(): resource.group_resource for resource in RESOURCES if not resource.storage_version
+}
 
 
 class EncryptedStore:
