@@ -5,13 +5,20 @@ in Z. Ages follow kubectl's: two units at most, coarser as they grow (k8s.io/api
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
 
 
 def format_time(when: datetime) -> str:
     """2026-01-01T00:00:00Z; fractions of a second are cut off."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _second(when.timestamp() // 1)
+
+
+@lru_cache(maxsize=16)
+def _second(timestamp: float) -> str:
+    """Writes come by the thousand in a second, and all of them bear its name."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def format_micro_time(when: datetime) -> str:

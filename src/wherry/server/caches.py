@@ -280,6 +280,17 @@ class Caches:
         found: T | None = None if entry is None else cache.codec.decode(entry.data)
         return found
 
+    def peek(self, kind: type[T], namespace: str | None, name: str) -> T | None:
+        """Like `get`, but the one copy of all who peek: nobody may change it."""
+        cache = self._by_kind[kind]
+        entry = cache.get(namespace, name)
+        if entry is None:
+            return None
+        if entry.decoded is None:
+            entry.decoded = cache.codec.decode(entry.data)
+        found: T = entry.decoded
+        return found
+
     def list(self, kind: type[T], namespace: str | None = None) -> list[T]:
         """Fresh decoded copies of one namespace, or of all."""
         cache = self._by_kind[kind]

@@ -32,7 +32,7 @@ _ALL: Bucket = ("", "")
 class Entry:
     """One object: its bytes with the resourceVersion in them, and what selectors ask for."""
 
-    __slots__ = ("data", "fields", "key", "labels", "name", "namespace", "revision")
+    __slots__ = ("data", "decoded", "fields", "key", "labels", "name", "namespace", "revision")
 
     def __init__(
         self,
@@ -49,6 +49,8 @@ class Entry:
         self.revision = revision
         self.labels = object_labels
         self.fields = object_fields
+        self.decoded: Any = None
+        """The object, once somebody peeked (caches.py)."""
 
     def facts(self) -> dict[str, str]:
         """All selectable fields."""

@@ -134,7 +134,7 @@ class Matching:
         elif not attributes.namespace:
             return True
         name = attributes.namespace or attributes.name
-        namespace = caches.get(Namespace, None, name)
+        namespace = caches.peek(Namespace, None, name)
         if namespace is None:
             raise not_found("namespaces", name)
         return selector.matches(namespace.metadata.labels)

@@ -28,7 +28,7 @@ class NamespaceLifecycle(AdmissionPlugin):
             return
         if attributes.resource.plural in _REVIEWS or attributes.resource.plural == "namespaces":
             return
-        namespace = self._caches.get(Namespace, None, attributes.namespace)
+        namespace = self._caches.peek(Namespace, None, attributes.namespace)
         if namespace is None:
             raise not_found("namespaces", attributes.namespace)
         if namespace.metadata.deletionTimestamp is None and namespace.status.phase != "Terminating":

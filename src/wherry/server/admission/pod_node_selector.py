@@ -54,7 +54,7 @@ class PodNodeSelector(AdmissionPlugin):
             raise forbidden("pods", attributes.name, text)
 
     def _of_namespace(self, attributes: Attributes) -> Mapping[str, str]:
-        namespace = self._caches.get(Namespace, None, attributes.namespace)
+        namespace = self._caches.peek(Namespace, None, attributes.namespace)
         text = namespace.metadata.annotations.get(ANNOTATION) if namespace is not None else None
         if text is None:
             return self._selectors.get(DEFAULT, {})

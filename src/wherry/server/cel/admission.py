@@ -264,7 +264,7 @@ def request_value(attributes: Attributes, seen_as: Resource | None = None) -> Js
 def _namespace(attributes: Attributes) -> Json | None:
     if not attributes.namespace or (attributes.resource.plural == "namespaces" and not attributes.resource.group):
         return None
-    found = attributes.ctx.caches.get(Namespace, None, attributes.namespace)
+    found = attributes.ctx.caches.peek(Namespace, None, attributes.namespace)
     if found is None:
         return None
     plain: Json = wire.to_builtins(found)

@@ -6,7 +6,7 @@ names a mode, for that takes a second, slow parse. Source of the messages: k8s.i
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,8 @@ def _read_typed(request: Request, served: Served, validation: str, warnings: lis
     check_kind(served, obj.apiVersion, obj.kind)
     if validation != "Ignore":
         value = orjson.loads(request.body)
-        faults = [] if served.schema is None else list(unknown_fields(value, served.schema))
+        schema = served.schema
+        faults = [] if schema is None or _known(value, schema) else list(unknown_fields(value, schema))
         if "fieldValidation" in request.query:
             faults += repeated_fields(request.body)
         report(served, faults, validation, warnings)
@@ -153,6 +154,29 @@ def report(served: Served, faults: list[str], validation: str, warnings: list[st
     if validation == "Strict":
         raise cannot_handle(served, f"strict decoding error: {', '.join(faults)}")
     warnings += faults
+
+
+def _known(value: dict[str, Any], schema: TypeSchema) -> bool:
+    """Whether `unknown_fields` would find nothing; a quarter of its time, without paths."""
+    fields = schema.fields
+    if not value.keys() <= fields.keys():
+        return False
+    for key, member in value.items():
+        field = fields[key]
+        inner = field.type
+        if not member or inner is None or not inner.fields:
+            continue
+        if isinstance(member, dict):
+            if field.shape == "struct":
+                if not _known(member, inner):
+                    return False
+                continue
+            members: Iterable[Any] = member.values()
+        else:
+            members = member if isinstance(member, list) else ()
+        if not all(_known(item, inner) for item in members if isinstance(item, dict)):
+            return False
+    return True
 
 
 def unknown_fields(value: dict[str, Any], schema: TypeSchema, path: str = "") -> Iterator[str]:

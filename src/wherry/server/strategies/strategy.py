@@ -23,6 +23,9 @@ class Caches(Protocol):
     def get(self, kind: type[T], namespace: str | None, name: str) -> T | None:
         """A fresh decoded copy, or None."""
 
+    def peek(self, kind: type[T], namespace: str | None, name: str) -> T | None:
+        """Like `get`, but the one copy of all who peek: nobody may change it."""
+
     def list(self, kind: type[T], namespace: str | None = None) -> list[T]:
         """Fresh decoded copies of one namespace, or of all."""
 

@@ -37,5 +37,7 @@ class ObjectCaches:
                 return item
         return None
 
+    peek = get
+
     def list(self, kind: type[T], namespace: str | None = None) -> list[T]:
         return [o for o in self.objects if isinstance(o, kind) and namespace in (None, o.metadata.namespace)]

@@ -26,6 +26,8 @@ class Objects:
         found: list[Any] = self.list(kind, namespace)
         return next((item for item in found if item.metadata.name == name), None)
 
+    peek = get
+
     def list(self, kind: type[T], namespace: str | None = None) -> "list[T]":
         found = [item for item in self.objects if isinstance(item, kind)]
         return [item for item in found if namespace is None or item.metadata.namespace == namespace]
