@@ -48,4 +48,16 @@ _OPTIONS = (
         show_default=True,
         help="How long the webhook's answers are believed.",
     ),
+    click.option("--authentication-config", type=FILE, help="An AuthenticationConfiguration: issuers, anonymous."),
+    click.option("--oidc-issuer-url", help="OpenID Connect issuer of tokens; https."),
+    click.option("--oidc-client-id", help="What the issuer's tokens must be for."),
+    click.option("--oidc-ca-file", type=FILE, help="CA of the issuer; default: the system's."),
+    click.option("--oidc-username-claim", help="Claim that is the user's name.  [default: sub]"),
+    click.option("--oidc-username-prefix", help="Before the name; - is none.  [default: <issuer>#, none for email]"),
+    click.option("--oidc-groups-claim", help="Claim that holds groups."),
+    click.option("--oidc-groups-prefix", help="Before each group."),
+    click.option(
+        "--oidc-signing-algs", multiple=True, callback=names, help="How tokens may be signed.  [default: RS256]"
+    ),
+    click.option("--oidc-required-claim", multiple=True, metavar="KEY=VALUE", help="A claim that tokens must have."),
 )

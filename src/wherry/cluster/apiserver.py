@@ -178,8 +178,9 @@ class Settings:
         modes = tuple(flags.authorization_mode.split(","))
         if unknown := [mode for mode in modes if mode not in MODES]:
             raise ClusterError(f"--authorization-mode {unknown[0]} is not supported: choose of {', '.join(MODES)}")
-        authentication = flags.authentication.options()
-        if authentication.anonymous and "AlwaysAllow" in modes:
+        authentication = flags.authentication.options([flags.service_account_issuer])
+        configured = authentication.configuration and authentication.configuration.anonymous
+        if authentication.anonymous and not configured and "AlwaysAllow" in modes:
             log.warning("anonymous requests are refused, because --authorization-mode AlwaysAllow would allow them all")
             authentication.anonymous = False
         certificate, key = flags.kubelet_client_certificate, flags.kubelet_client_key

@@ -1,15 +1,21 @@
 """What the API server's flags about authentication mean. Everything they name is read before the server starts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wherry.aio.clock import SystemClock
 from wherry.client.kubeconfig import KubeconfigError, access
+from wherry.cluster.components import read_file
 from wherry.cluster.failure import ClusterError
+from wherry.meta.errors import aggregate
 from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.token_webhook import VERSIONS, TokenWebhookOptions
+
+if TYPE_CHECKING:
+    from wherry.server.authn.configuration import AuthenticationConfiguration
 
 
 @dataclass(slots=True)
@@ -25,20 +31,92 @@ class AuthenticationFlags:
     authentication_token_webhook_config_file: Path | None
     authentication_token_webhook_version: str
     authentication_token_webhook_cache_ttl: float
+    authentication_config: Path | None
+    oidc_issuer_url: str | None
+    oidc_client_id: str | None
+    oidc_ca_file: Path | None
+    oidc_username_claim: str | None
+    oidc_username_prefix: str | None
+    oidc_groups_claim: str | None
+    oidc_groups_prefix: str | None
+    oidc_signing_algs: tuple[str, ...]
+    oidc_required_claim: tuple[str, ...]
 
     @classmethod
     def take(cls, flags: dict[str, Any]) -> "AuthenticationFlags":
         """These flags, removed from all that were given."""
         return cls(**{item.name: flags.pop(item.name) for item in fields(cls)})
 
-    def options(self) -> AuthenticationOptions:
-        """Raises ClusterError."""
-        return AuthenticationOptions(
+    def options(self, issuers: Sequence[str]) -> AuthenticationOptions:
+        """`issuers`: of this server's own tokens. Raises ClusterError."""
+        made = AuthenticationOptions(
             anonymous=self.anonymous_auth is not False,
             static_tokens=_tokens(self.token_auth_file) if self.token_auth_file else None,
             bootstrap_tokens=self.enable_bootstrap_token_auth,
             webhook=self._webhook(),
         )
+        self._add_jwt(made, issuers)
+        return made
+
+    def _add_jwt(self, made: AuthenticationOptions, issuers: Sequence[str]) -> None:
+        path = self.authentication_config
+        given = any(getattr(self, item.name) for item in fields(self) if item.name.startswith("oidc_"))
+        if path is None and not given:
+            return
+        from wherry.server.authn import configuration
+        from wherry.server.authn.issuers import ALGORITHMS
+
+        if path is not None:
+            if given:
+                raise ClusterError("authentication-config file and oidc-* flags are mutually exclusive")
+            try:
+                found = configuration.read(read_file(path))
+            except ValueError as error:
+                why = f'failed to load authentication configuration from file "{path}": {error}'
+                raise ClusterError(why) from error
+            made.configuration_file, made.algorithms = path, ALGORITHMS
+        else:
+            made.algorithms = self.oidc_signing_algs or made.algorithms
+            if unknown := [item for item in made.algorithms if item not in ALGORITHMS]:
+                raise ClusterError(f'--oidc-signing-algs: unsupported signing alg: "{unknown[0]}"')
+            found = self._oidc()
+        if found.anonymous is not None:
+            if self.anonymous_auth is not None:
+                raise ClusterError(
+                    "anonymous: Forbidden: --anonymous-auth flag cannot be set when anonymous field is configured in "
+                    "authentication configuration file"
+                )
+            made.anonymous = found.anonymous.enabled
+            made.anonymous_paths = tuple(item.path for item in found.anonymous.conditions)
+        if errors := list(configuration.faults(found, issuers)):
+            raise ClusterError(f"invalid authentication configuration: {aggregate(errors)}")
+        made.configuration = found
+
+    def _oidc(self) -> "AuthenticationConfiguration":
+        """The flags as a configuration."""
+        from wherry.server.authn import configuration
+
+        url, client_id = self.oidc_issuer_url, self.oidc_client_id
+        if not url or not client_id:
+            raise ClusterError("oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags "
+                               "are set")  # fmt: skip
+        claim, prefix = self.oidc_username_claim or "sub", self.oidc_username_prefix or ""
+        if not prefix and claim != "email":
+            prefix = f"{url}#"
+        mappings = configuration.ClaimMappings(configuration.Mapping(claim, "" if prefix == "-" else prefix))
+        if self.oidc_groups_claim:
+            mappings.groups = configuration.Mapping(self.oidc_groups_claim, self.oidc_groups_prefix or "")
+        rules = []
+        for text in self.oidc_required_claim:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ClusterError(f"--oidc-required-claim {text}: not a claim such as hd=example.org")
+            rules.append(configuration.ClaimRule(name.strip(), value.strip()))
+        issuer = configuration.Issuer(url, audiences=[client_id])
+        if self.oidc_ca_file:
+            issuer.certificateAuthority = read_file(self.oidc_ca_file).decode(errors="replace")
+        jwt = configuration.Jwt(issuer, rules, mappings)
+        return configuration.AuthenticationConfiguration(jwt=[jwt])
 
     def _webhook(self) -> TokenWebhookOptions | None:
         path, version = self.authentication_token_webhook_config_file, self.authentication_token_webhook_version

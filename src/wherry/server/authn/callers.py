@@ -1,6 +1,8 @@
 """Authentication put together: the filter, and what has to be followed and closed around it."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from wherry.aio.clock import Clock
 from wherry.server.authn.bootstrap_tokens import BootstrapTokens
@@ -13,6 +15,9 @@ from wherry.server.files import FileFollower
 from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.strategies.strategy import Caches
 from wherry.server.tokens import TokenVerifier
+
+if TYPE_CHECKING:
+    from wherry.server.authn.jwt_tokens import JwtTokens
 
 
 class Callers:
@@ -33,6 +38,8 @@ class Callers:
         tokens.append(accounts)
         if options.bootstrap_tokens:
             tokens.append(BootstrapTokens(caches, clock))
+        if options.configuration is not None:
+            tokens.append(self._jwt_tokens(options, accounts.issuers, audiences, callouts))
         self._webhook = None
         if options.webhook is not None:
             self._webhook = TokenWebhook(options.webhook, callouts, audiences)
@@ -45,6 +52,18 @@ class Callers:
             anonymous=options.anonymous,
             anonymous_paths=options.anonymous_paths,
         )
+
+    def _jwt_tokens(
+        self, options: AuthenticationOptions, own_issuers: Sequence[str], audiences: Sequence[str], callouts: Callouts
+    ) -> "JwtTokens":
+        from wherry.server.authn.jwt_tokens import JwtTokens, take_file
+
+        assert options.configuration is not None
+        made = JwtTokens(options.configuration, callouts, audiences, options.algorithms)
+        path, anonymous = options.configuration_file, options.configuration.anonymous
+        if path is not None:
+            self.files.follow([path], partial(take_file, made, path, own_issuers, anonymous))
+        return made
 
     def start(self) -> None:
         """Follow the files that authentication is configured by."""

@@ -1,9 +1,14 @@
 """Settings of authentication: whose credentials are believed."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.token_webhook import TokenWebhookOptions
+
+if TYPE_CHECKING:
+    from wherry.server.authn.configuration import AuthenticationConfiguration
 
 
 @dataclass(slots=True)
@@ -19,3 +24,9 @@ class AuthenticationOptions:
     """Secrets of type bootstrap.kubernetes.io/token in kube-system, with which nodes join."""
     webhook: TokenWebhookOptions | None = None
     """Somebody to ask about tokens that nobody here knows."""
+    configuration: "AuthenticationConfiguration | None" = None
+    """Issuers of JWTs, checked (`faults` in configuration.py)."""
+    configuration_file: Path | None = None
+    """Where it is from; taken anew when it changes."""
+    algorithms: tuple[str, ...] = ("RS256",)
+    """How JWTs may be signed."""

@@ -125,12 +125,19 @@ class Callouts:
 
     async def deliver(self, remote: Remote, value: Any, *, timeout_seconds: float, query: str = "") -> bytes:
         """Send JSON, return whatever comes with a 2xx. Raises CalloutError."""
+        return await self._ask("POST", remote, orjson.dumps(value), timeout_seconds, query)
+
+    async def fetch(self, remote: Remote, *, timeout_seconds: float, query: str = "") -> bytes:
+        """GET whatever comes with a 2xx. Raises CalloutError."""
+        return await self._ask("GET", remote, None, timeout_seconds, query)
+
+    async def _ask(self, method: str, remote: Remote, sent: bytes | None, timeout_seconds: float, query: str) -> bytes:
         from aiohttp import ClientError
 
-        shown = f'Post "{remote.url}{"?" + query if query else ""}"'
+        shown = f'{method.capitalize()} "{remote.url}{"?" + query if query else ""}"'
         try:
             async with asyncio.timeout(timeout_seconds):
-                status, body = await self._exchange(remote, orjson.dumps(value), query)
+                status, body = await self._exchange(method, remote, sent, query)
         except TimeoutError as error:
             raise CalloutError(f"{shown}: context deadline exceeded", timed_out=True) from error
         except StatusError as error:
@@ -142,13 +149,16 @@ class Callouts:
             raise CalloutError(refusal.message, refusal)
         return body
 
-    async def _exchange(self, remote: Remote, body: bytes, query: str) -> tuple[int, bytes]:
+    async def _exchange(self, method: str, remote: Remote, body: bytes | None, query: str) -> tuple[int, bytes]:
         import yarl
 
         base, host = remote.locate()
         path = urlsplit(remote.url).path or "/"
-        headers = {"Host": host, "Content-Type": "application/json", "Accept": "application/json, */*"}
-        answer = await self.session.post(
+        headers = {"Host": host, "Accept": "application/json, */*"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        answer = await self.session.request(
+            method,
             yarl.URL(f"{base}{path}{'?' + query if query else ''}", encoded=True),
             data=body,
             headers=headers | remote.credentials(),
