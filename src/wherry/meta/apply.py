@@ -10,6 +10,7 @@ Source of the semantics: KEP-555, sigs.k8s.io/structured-merge-diff and apimachi
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -338,7 +339,7 @@ def _decode(value: Map | None) -> _Managers:
             entry.get("apiVersion") or "",
             entry.get("subresource") or "",
         )
-        fields = frozenset(from_fields_v1(entry.get("fieldsV1") or {}))
+        fields = _members(orjson.dumps(entry.get("fieldsV1") or {}))
         managers[manager] = _Owned(
             fields | (managers[manager].fields if manager in managers else EMPTY), entry.get("time")
         )
@@ -347,7 +348,21 @@ def _decode(value: Map | None) -> _Managers:
 
 def _encode(managers: _Managers) -> list[Entry]:
     ordered = sorted(managers.items(), key=lambda item: (item[0].operation, item[1].time or "", item[0].name))
-    return [_entry(manager, owned.time, to_fields_v1(owned.fields)) for manager, owned in ordered]
+    return [_entry(manager, owned.time, _spelled(owned.fields)) for manager, owned in ordered]
+
+
+# Objects of one kind that one program writes have the same few sets, and most updates change values, not sets.
+
+
+@lru_cache(maxsize=512)
+def _members(fields_v1: bytes) -> FieldSet:
+    return frozenset(from_fields_v1(orjson.loads(fields_v1)))
+
+
+@lru_cache(maxsize=512)
+def _spelled(fields: FieldSet) -> Map:
+    """Shared by all who write this set: nobody may change it."""
+    return to_fields_v1(fields)
 
 
 def _entry(manager: Manager, time: str | None, fields: Map) -> Entry:

@@ -39,8 +39,6 @@ class Ownership:
         codec = served.stored_codec
         live = None if old is None else codec.to_builtins(old)
         made = codec.to_builtins(new)
-        if old is not None and _without_metadata_noise(live) == _without_metadata_noise(made):
-            return
         manager = apply.Manager(write.ctx.field_manager, "Update", served.stored.api_version, write.subresource)
         reset = (("f:status",),) if served.has_status and write.subresource != "status" else ()
         entries = apply.track(live, made, served.schema, manager, write.ctx.clock_now(), reset)
@@ -49,12 +47,3 @@ class Ownership:
 
 def _entry(entry: dict[str, Any]) -> ManagedFieldsEntry:
     return ManagedFieldsEntry(**entry | {"fieldsV1": msgspec.Raw(wire.encode(entry["fieldsV1"]))})
-
-
-def _without_metadata_noise(value: dict[str, Any] | None) -> dict[str, Any]:
-    made = dict(value or {})
-    meta = dict(made.get("metadata") or {})
-    for name in ("managedFields", "resourceVersion", "generation"):
-        meta.pop(name, None)
-    made["metadata"] = meta
-    return made

@@ -87,8 +87,7 @@ def _read_typed(request: Request, served: Served, validation: str, warnings: lis
     check_kind(served, obj.apiVersion, obj.kind)
     if validation != "Ignore":
         value = orjson.loads(request.body)
-        schema = served.schema
-        faults = [] if schema is None or _known(value, schema) else list(unknown_fields(value, schema))
+        faults = _unknown(value, served)
         if "fieldValidation" in request.query:
             faults += repeated_fields(request.body)
         report(served, faults, validation, warnings)
@@ -101,8 +100,8 @@ def from_value(value: Any, served: Served, validation: str, warnings: list[str])
     if not isinstance(value, dict):
         raise unreadable(resource.kind, _no_object(value))
     check_kind(served, value.get("apiVersion") or "", value.get("kind") or "")
-    if served.custom is None and validation != "Ignore" and served.schema is not None:
-        report(served, list(unknown_fields(value, served.schema)), validation, warnings)
+    if served.custom is None and validation != "Ignore":
+        report(served, _unknown(value, served), validation, warnings)
     if served.custom is not None:
         pruned = served.custom.prune(value)
         if validation != "Ignore":
@@ -154,6 +153,11 @@ def report(served: Served, faults: list[str], validation: str, warnings: list[st
     if validation == "Strict":
         raise cannot_handle(served, f"strict decoding error: {', '.join(faults)}")
     warnings += faults
+
+
+def _unknown(value: dict[str, Any], served: Served) -> list[str]:
+    schema = served.schema
+    return [] if schema is None or _known(value, schema) else list(unknown_fields(value, schema))
 
 
 def _known(value: dict[str, Any], schema: TypeSchema) -> bool:
