@@ -27,6 +27,7 @@ from wherry.controllers.nodelifecycle import NodeLifecycleController
 from wherry.controllers.podgc import PodGarbageCollector
 from wherry.controllers.replicaset import ReplicaSetController
 from wherry.controllers.replicationcontroller import ReplicationControllerController
+from wherry.controllers.resourcequota import ResourceQuotaController
 from wherry.controllers.rootca import RootCAPublisher
 from wherry.controllers.serviceaccounts import ServiceAccountController
 from wherry.controllers.tainteviction import TaintEvictionController
@@ -97,6 +98,9 @@ CONTROLLERS: dict[str, Callable[[Parts], Runs]] = {
         parts.client, parts.informers, parts.clock, parts.resources
     ),
     "garbage-collector-controller": lambda parts: GarbageCollector(
+        parts.client, parts.informers, parts.clock, parts.resources
+    ),
+    "resourcequota-controller": lambda parts: ResourceQuotaController(
         parts.client, parts.informers, parts.clock, parts.resources
     ),
     "pod-garbage-collector-controller": _plain(PodGarbageCollector),

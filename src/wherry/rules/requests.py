@@ -23,23 +23,23 @@ def pod_requests(pod: Pod) -> dict[str, int]:
 
 
 def pod_request_quantities(pod: Pod) -> dict[str, Quantity]:
-    """The same as quantities, spelled as the resource usually is."""
-    return _as_quantities(_effective(pod, _requests))
+    """The same as quantities."""
+    return _as_quantities(_effective(pod, _requests), pod.spec, _requests)
 
 
 def pod_limit_quantities(pod: Pod) -> dict[str, Quantity]:
     """Effective limits; a resource that some container leaves unlimited counts what the others set."""
-    return _as_quantities(_effective(pod, _limits))
+    return _as_quantities(_effective(pod, _limits), pod.spec, _limits)
 
 
 def container_request_quantities(spec: PodSpec) -> dict[str, Quantity]:
     """What the containers ask for together, without pod-level resources and overhead."""
-    return _as_quantities(container_sum(spec))
+    return _as_quantities(container_sum(spec), spec, _requests)
 
 
 def container_limit_quantities(spec: PodSpec) -> dict[str, Quantity]:
     """What the containers of a pod may use together."""
-    return _as_quantities(container_sum(spec, _limits))
+    return _as_quantities(container_sum(spec, _limits), spec, _limits)
 
 
 def in_scheduler_units(name: str, nanos: int) -> int:
@@ -47,12 +47,14 @@ def in_scheduler_units(name: str, nanos: int) -> int:
     return -(-nanos // (NANO // 1000 if name == "cpu" else NANO))
 
 
-def _as_quantities(amounts: Amounts) -> dict[str, Quantity]:
-    return {name: Quantity.of_nanos(nanos, _family(name)) for name, nanos in amounts.items()}
-
-
-def _family(name: str) -> Family:
-    return "BinarySI" if name in ("memory", "ephemeral-storage") or name.startswith("hugepages-") else "DecimalSI"
+def _as_quantities(amounts: Amounts, spec: PodSpec, side: "_Side") -> dict[str, Quantity]:
+    """Spelled as the first container that names them spells them."""
+    families: dict[str, Family] = {}
+    for resources in (spec.resources, *(item.resources for item in (*spec.containers, *spec.initContainers))):
+        for name, quantity in side(resources).items():
+            if name not in families and not quantity.is_zero():
+                families[name] = quantity.family()
+    return {name: Quantity.of_nanos(nanos, families.get(name, "DecimalSI")) for name, nanos in amounts.items()}
 
 
 def _requests(resources: ResourceRequirements | None) -> Mapping[str, Quantity]:

@@ -19,7 +19,7 @@ from wherry.server.admission.node_restriction import NodeRestriction
 from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.admission.pod_node_selector import PodNodeSelector, selectors_of
 from wherry.server.admission.pod_security import PodSecurity, PodSecurityOptions
-from wherry.server.admission.resource_quota import ResourceQuota
+from wherry.server.admission.resource_quota import ResourceQuota, limited_of
 from wherry.server.admission.scheduling import (
     DefaultTolerationSeconds,
     PodTopologyLabels,
@@ -110,7 +110,11 @@ _BEFORE: tuple[tuple[str, bool, Make], ...] = (
     ("DenyServiceExternalIPs", False, lambda means, given: opt_in.DenyServiceExternalIPs()),
 )
 _AFTER: tuple[tuple[str, bool, Make], ...] = (
-    ("ResourceQuota", True, lambda means, given: ResourceQuota(means.caches, means.client)),
+    (
+        "ResourceQuota",
+        True,
+        lambda means, given: ResourceQuota(means.caches, means.client, means.clock, limited_of(given)),
+    ),
     ("AlwaysDeny", False, lambda means, given: opt_in.AlwaysDeny()),
 )
 CONFIGURED = (
@@ -131,6 +135,7 @@ _PARSED: Mapping[str, Callable[[Configuration], object]] = {
     "PodSecurity": PodSecurityOptions.from_configuration,
     "PodNodeSelector": selectors_of,
     "EventRateLimit": limits_of,
+    "ResourceQuota": limited_of,
 }
 """What reads the configurations there are."""
 
