@@ -130,6 +130,13 @@ def start_api_server(stack: ExitStack, pki: Pki, directory: Path, **flags: objec
         (["scheduler", "--kubeconfig", "nowhere"], "wherry: nowhere: No such file or directory"),
         (["apiserver", "--data-dir", "d", "--authorization-mode", "Webhook"], "--authorization-mode Webhook is not"),
         (["apiserver", "--data-dir", "d", "--token-auth-file", "absent"], "wherry: absent: No such file"),
+        (["apiserver", "--data-dir", "d", "--runtime-config", "no/v1"], "--runtime-config: unknown api groups no/v1"),
+        (["apiserver", "--data-dir", "d", "--feature-gates", "A=true"], "unrecognized feature gate: A"),
+        (
+            ["apiserver", "--data-dir", "d", "--emulated-version", "1.35"],
+            "this server speaks 1.36 and no other version",
+        ),
+        (["apiserver", "--data-dir", "d", "--vmodule", "a=4"], "No such option '--vmodule'"),
         (["kubelet", "--kubeconfig", "c", "--feature-gates", "A=true"], "No such option '--feature-gates'"),
     ],
 )

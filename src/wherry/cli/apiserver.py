@@ -70,6 +70,11 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
 @click.option("--audit-log-maxage", default=0, help="Days to keep rotated files.")
 @click.option("--audit-log-maxbackup", default=0, help="Rotated files to keep; 0: all.")
 @click.option("--audit-log-compress", is_flag=True, help="Compress rotated files with gzip.")
+@click.option("--runtime-config", multiple=True, help="group/version[/resource]=true|false, api/beta=true, ...")
+@click.option("--feature-gates", multiple=True, help="Gate=true|false, comma-separated.")
+@click.option("-v", "--v", "verbosity", default=0, help="4 and more: log debugging messages.")
+@click.option("--emulated-version", multiple=True, help="Only this server's own: 1.36.")
+@click.option("--min-compatibility-version", multiple=True, help="Only this server's own: 1.36.")
 @click.option("--audit-webhook-config-file", type=FILE, help="A kubeconfig file that names who is sent the events.")
 def command(**flags: Any) -> None:
     """Run the API server alone, over a store of its own, until SIGTERM."""

@@ -145,6 +145,9 @@ class Informer(Generic[T]):
                 if error.code == 410:
                     self._version = None
                     log.info("informer of %s: listing again: %s", self.name, error)
+                elif error.code == 404 and not self._listed_before:  # not served here (yet): there is none of it
+                    self._synced.set()
+                    log.info("informer of %s: %s", self.name, error)
                 else:
                     log.warning("informer of %s: %s", self.name, error)
             except (TransportError, MsgspecError) as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wherry import KUBERNETES_VERSION
 from wherry.aio.clock import SystemClock
 from wherry.aio.entropy import Entropy
 from wherry.cluster.authentication import AuthenticationFlags
@@ -22,6 +23,7 @@ from wherry.cluster.control_plane import SERVER_NAMES, ApiServer
 from wherry.cluster.failure import ClusterError
 from wherry.cluster.network import node_address
 from wherry.cluster.pki import Pki
+from wherry.server import enablement
 from wherry.server.admission.chain import AdmissionChoice
 from wherry.server.admission.configuration import read_configurations
 from wherry.server.admission.owner_references import OwnerReferencesPermissionEnforcement
@@ -30,7 +32,9 @@ from wherry.server.audit.options import AuditOptions
 from wherry.server.audit.policy import Policy, PolicyError
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import MODES, EdgeOptions
+from wherry.server.enablement import RuntimeConfig
 from wherry.server.encryption import ConfigurationError
+from wherry.server.features import Features
 from wherry.server.frontend import ListenError, tls_context
 from wherry.server.kubelets import kubelet_context
 from wherry.server.options import ServerOptions
@@ -38,6 +42,10 @@ from wherry.server.tokens import SigningKey, VerificationKey
 from wherry.server.traffic import TrafficOptions
 
 log = logging.getLogger(__name__)
+
+
+DEBUG_VERBOSITY = 4
+"""Of -v: what Kubernetes calls debug level."""
 
 
 @dataclass(slots=True)
@@ -77,6 +85,11 @@ class ApiServerFlags:
     audit_log_maxbackup: int
     audit_log_compress: bool
     audit_webhook_config_file: Path | None
+    runtime_config: tuple[str, ...]
+    feature_gates: tuple[str, ...]
+    verbosity: int
+    emulated_version: tuple[str, ...]
+    min_compatibility_version: tuple[str, ...]
     authentication: AuthenticationFlags
     proxy_client_cert_file: Path | None = None
     proxy_client_key_file: Path | None = None
@@ -84,7 +97,7 @@ class ApiServerFlags:
 
 def run(flags: ApiServerFlags, say: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM. Raises ClusterError."""
-    log_to_stderr(logging.INFO)
+    log_to_stderr(logging.DEBUG if flags.verbosity >= DEBUG_VERBOSITY else logging.INFO)
     settings = Settings(flags)
 
     async def main(stop: asyncio.Event) -> None:
@@ -132,6 +145,7 @@ class Settings:
         self._client_ca = read_file(client_ca).decode() if client_ca else ""
         self._admission_choice = _admission_choice(flags)
         self._traffic = _traffic(flags)
+        self._runtime_config, self._features = _surface(flags)
         self._edges = self._edge_options()
         self._aggregation = _aggregation(flags)
 
@@ -142,6 +156,8 @@ class Settings:
             edges=self._edges,
             traffic=self._traffic,
             aggregation=self._aggregation,
+            runtime_config=self._runtime_config,
+            features=self._features,
             service_cidr=self._flags.service_cluster_ip_range,
             node_port_range=self._flags.service_node_port_range,
             admission_choice=self._admission_choice,
@@ -242,6 +258,23 @@ def _configurations(path: Path) -> dict[str, Mapping[str, Any]]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _surface(flags: ApiServerFlags) -> tuple[RuntimeConfig, Features]:
+    own = KUBERNETES_VERSION.removeprefix("v").rpartition(".")[0]
+    for name in ("emulated_version", "min_compatibility_version"):
+        for text in getattr(flags, name):
+            if text.removeprefix("kube=").removeprefix("v") != own:
+                raise ClusterError(f"{_flag(name)} {text}: this server speaks {own} and no other version")
+    try:
+        runtime_config = RuntimeConfig(enablement.read(flags.runtime_config))
+    except ValueError as error:
+        raise ClusterError(f"--runtime-config: {error}") from error
+    try:
+        gates = [gate for text in flags.feature_gates for gate in _names(text)]
+        return runtime_config, Features(gates)
+    except ValueError as error:
+        raise ClusterError(f"--feature-gates: {error}") from error
 
 
 def _aggregation(flags: ApiServerFlags) -> AggregationOptions:

@@ -26,7 +26,7 @@ from wherry.server.bootstrap import bootstrap
 from wherry.server.caches import Caches, ObjectStore
 from wherry.server.customresources.serving import CustomResources
 from wherry.server.deletion import Deleter
-from wherry.server.dispatch import Dispatcher
+from wherry.server.dispatch import OWN_NAME, Dispatcher
 from wherry.server.edges import Edges, Surroundings
 from wherry.server.fairness.level import Seat
 from wherry.server.filters.content import ContentFilter
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from wherry.server.encryption.store import EncryptedStore
 
 _log = logging.getLogger(__name__)
-SELF = UserInfo("system:apiserver", groups=["system:masters"])
+SELF = UserInfo(OWN_NAME, groups=["system:masters"])
 
 
 class Server:
@@ -62,7 +62,7 @@ class Server:
         objects: ObjectStore = self.encrypted or store
         self.caches = Caches(objects, clock)
         table = strategies(self.caches, self.options.service_cidr, self.options.node_port_range)
-        self.registry = Registry(self.caches, table)
+        self.registry = Registry(self.caches, table, self.options.runtime_config)
         self.writer = Writer(objects, self.caches, clock, entropy, Ownership(self.options.managed_fields))
         self.means = Means(self.writer, Deleter(self.writer), Shapes(clock))
         self.custom = CustomResources(self.registry, self.caches, self.writer, self.means.deleter)
@@ -229,6 +229,9 @@ class Server:
             if served.resource is served.stored:
                 labels = {"resource": served.resource.group_resource}
                 yield "apiserver_storage_objects", "Number of stored objects.", labels, len(served.cache.entries)
+        text = "This metric records the data about the stage and enablement of a k8s feature."
+        for name, stage, on in self.options.features.states():
+            yield "kubernetes_feature_enabled", text, {"name": name, "stage": stage}, float(on)
         for group, version, resource, subresource in self.dispatch.deprecated:
             labels = {"group": group, "version": version, "removed_release": "", "resource": resource}
             labels["subresource"] = subresource

@@ -8,6 +8,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from wherry.api.core_v1 import Pod
+from wherry.api.registry import resource_for
 from wherry.meta.errors import StatusError, bad_request, generic, internal_error
 from wherry.meta.resource import Resource
 from wherry.server.conversions import ConversionNeededError
@@ -38,6 +40,9 @@ _VERBS: dict[str, Verb] = {
     "delete": delete,
     "deletecollection": delete_collection,
 }
+OWN_NAME = "system:apiserver"
+"""Who the server is to itself: what is switched off for everybody else is there for its own housekeeping."""
+_PODS = resource_for(Pod)
 _DEPRECATED = "k8s.io/deprecated"
 """The audit log's annotation."""
 _CONVERSIONS_MAX = 32
@@ -86,6 +91,8 @@ class Dispatcher:
         if not info.is_resource_request:
             return await self._path(request)
         served = self._registry.find(info.api_group, info.api_version, info.resource)
+        if served is None and request.user is not None and request.user.name == OWN_NAME:
+            served = self._registry.hidden(info.api_group, info.api_version, info.resource)
         if served is None:
             handler = self.fallback(request)
             return await handler(request) if handler is not None else not_found()
@@ -181,9 +188,7 @@ class Dispatcher:
         return {}
 
     async def _bind(self, request: Request) -> Response:
-        found = self._registry.find("", "v1", "pods")
-        assert found is not None
-        return await pods.bind(self._means, found, request)
+        return await pods.bind(self._means, self._registry.of(_PODS), request)
 
     async def _evict(self, means: Means, served: Served, request: Request) -> Response:
         return await pods.evict(means, self._registry, served, request)

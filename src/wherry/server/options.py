@@ -10,6 +10,8 @@ from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.aggregation.aggregator import AggregationOptions
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import EdgeOptions
+from wherry.server.enablement import RuntimeConfig
+from wherry.server.features import Features
 from wherry.server.traffic import TrafficOptions
 
 DEFAULT_PORT = 6443
@@ -23,6 +25,10 @@ class ServerOptions:
     """Authentication, authorization, tokens, the road to kubelets."""
     traffic: TrafficOptions = field(default_factory=TrafficOptions)
     """Priority and fairness, time limits, the orderly end."""
+    runtime_config: RuntimeConfig = field(default_factory=RuntimeConfig)
+    """Which built-in API versions and kinds are served."""
+    features: Features = field(default_factory=Features)
+    """Feature gates."""
     service_cidr: str = "10.96.0.0/12"
     """Where Services' cluster addresses come from."""
     node_port_range: tuple[int, int] = (30000, 32767)

@@ -14,6 +14,7 @@ from wherry.meta.resource import Resource
 from wherry.meta.schema import TypeSchema
 from wherry.server import conversions
 from wherry.server.caches import Caches, stored_resource
+from wherry.server.enablement import RuntimeConfig
 from wherry.server.objects import Codec
 from wherry.server.strategies.strategy import Strategy
 from wherry.server.watchcache import Entry, WatchCache
@@ -74,9 +75,14 @@ class Served:
 class Registry:
     """All that is served."""
 
-    def __init__(self, caches: Caches, strategies: dict[tuple[str, str], Strategy]) -> None:
+    def __init__(
+        self, caches: Caches, strategies: dict[tuple[str, str], Strategy], enabled: RuntimeConfig | None = None
+    ) -> None:
+        enabled = enabled or RuntimeConfig()
         self._caches = caches
         self._served: dict[tuple[str, str, str], Served] = {}
+        self._off: dict[tuple[str, str, str], Served] = {}
+        """What no client finds; the server itself may still need it."""
         self._listeners: list[Callable[[], None]] = []
         stored_caches: dict[tuple[str, str, str], WatchCache] = {}
         for resource in sorted(api.RESOURCES, key=lambda item: bool(item.storage_version)):
@@ -86,15 +92,21 @@ class Registry:
             if key not in stored_caches and "get" in resource.verbs:
                 stored_caches[key] = caches.add(stored, strategy)
             cache = stored_caches.get(key) or WatchCache(Codec(stored))  # reviews and bindings are never stored
-            self._served[resource.group, resource.version, resource.plural] = Served(resource, stored, cache, strategy)
+            table = self._served if enabled.serves(resource) else self._off
+            table[resource.group, resource.version, resource.plural] = Served(resource, stored, cache, strategy)
 
     def find(self, group: str, version: str, plural: str) -> Served | None:
         """What a URL means."""
         return self._served.get((group, version, plural))
 
     def of(self, resource: Resource) -> Served:
-        """What is served under a record. Raises KeyError."""
-        return self._served[resource.group, resource.version, resource.plural]
+        """What stands behind a record, be it switched off. Raises KeyError."""
+        key = (resource.group, resource.version, resource.plural)
+        return self._served.get(key) or self._off[key]
+
+    def hidden(self, group: str, version: str, plural: str) -> Served | None:
+        """What the server itself finds though it is switched off."""
+        return self._off.get((group, version, plural))
 
     def served(self) -> Iterable[Served]:
         """Everything."""

@@ -7,13 +7,15 @@ from wherry.api.apps_v1 import Deployment, ReplicaSet
 from wherry.api.batch_v1 import Job
 from wherry.api.core_v1 import Endpoints, Pod
 from wherry.api.discovery_v1 import EndpointSlice
+from wherry.server.enablement import RuntimeConfig
+from wherry.server.options import ServerOptions
 from wherry.sim.loop import run_virtual
 from wherry.testing import builders
 
 
-def play(scenario: Callable[[World], Awaitable[None]]) -> None:
+def play(scenario: Callable[[World], Awaitable[None]], options: ServerOptions | None = None) -> None:
     async def main() -> None:
-        async with world() as made:
+        async with world(options=options) as made:
             await scenario(made)
 
     run_virtual(main())
@@ -107,3 +109,16 @@ def test_a_failing_job_backs_off_twice_as_long_each_time() -> None:
         ]
 
     play(scenario)
+
+
+def test_controllers_go_on_where_some_kinds_are_switched_off() -> None:
+    async def scenario(made: World) -> None:
+        await made.client.create(builders.job("work"))
+        await made.settle()
+        assert len(made.pods.list("default")) == 1
+        await made.client.delete(Job, "work", "default", propagation_policy="Background")
+        await made.settle()
+        assert made.pods.list("default") == []
+
+    off = {"apps/v1": "false", "discovery.k8s.io/v1": "false", "policy/v1": "false", "/v1/endpoints": "false"}
+    play(scenario, ServerOptions(runtime_config=RuntimeConfig(off)))

@@ -14,6 +14,7 @@ from wherry.meta.errors import StatusError
 from wherry.meta.time import format_time
 from wherry.rules.pods import is_terminating
 from wherry.server.app import Server
+from wherry.server.options import ServerOptions
 from wherry.store.local import memory_store
 
 
@@ -89,18 +90,20 @@ def _is_still_held(pod: Pod) -> bool:
 
 
 @asynccontextmanager
-async def world(names: Iterable[str] | None = None, *, kubelet: bool = True) -> AsyncIterator[World]:
+async def world(
+    names: Iterable[str] | None = None, *, kubelet: bool = True, options: ServerOptions | None = None
+) -> AsyncIterator[World]:
     """A world that is gone, tasks and all, when left."""
     clock, entropy = LoopClock(), Entropy(7)
     store = memory_store(clock, entropy)
-    server = Server(store, clock, entropy)
+    server = Server(store, clock, entropy, options)
     await server.start()
     client = server.client()
     informers = Informers(client)
     made = World(client, informers, clock)
-    options = ManagerOptions(root_ca="PEM")
+    settings = ManagerOptions(root_ca="PEM")
     manager = ControllerManager(
-        client, clock, entropy, options, server.registry.resources, names=names, informers=informers
+        client, clock, entropy, settings, server.registry.resources, names=names, informers=informers
     )
     runs = [informers.run(), manager.run()]
     if kubelet:

@@ -13,6 +13,7 @@ from typing import Any
 
 from wherry.api.apiextensions_v1 import CustomResourceDefinition, CustomResourceDefinitionCondition
 from wherry.api.meta_v1 import DeleteOptions
+from wherry.api.registry import resource_for
 from wherry.client.workqueue import WorkQueue
 from wherry.meta import wire
 from wherry.meta.errors import StatusError
@@ -138,8 +139,7 @@ class CustomResources:
     async def _write(
         self, definition: CustomResourceDefinition, change: Callable[[CustomResourceDefinition], Any]
     ) -> CustomResourceDefinition:
-        served = self._registry.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-        assert served is not None
+        served = self._registry.of(resource_for(CustomResourceDefinition))
 
         def changed(found: CustomResourceDefinition, _: Entry) -> CustomResourceDefinition:
             found.metadata.resourceVersion = definition.metadata.resourceVersion  # only what this was decided on

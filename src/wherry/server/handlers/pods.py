@@ -11,6 +11,7 @@ import msgspec
 from wherry.api.core_v1 import Binding, Pod, PodCondition
 from wherry.api.meta_v1 import DeleteOptions, Preconditions
 from wherry.api.policy_v1 import Eviction, PodDisruptionBudget
+from wherry.api.registry import resource_for
 from wherry.meta import labels, wire
 from wherry.meta.errors import StatusError, bad_request, conflict, invalid, not_supported, too_many_requests
 from wherry.meta.object import KubernetesObject
@@ -149,8 +150,7 @@ async def _ask_budget(means: Means, registry: Registry, pod: Pod, request: Reque
     budget = budgets[0]
     if not _ready(pod) and _unhealthy_may_go(budget):
         return
-    served = registry.find("policy", "v1", "poddisruptionbudgets")
-    assert served is not None
+    served = registry.of(resource_for(PodDisruptionBudget))
     write = means.write(request, write_options(request))
     write.name, write.subresource = budget.metadata.name or "", "status"
     await means.writer.update(served, _spend(pod, means.writer.now), write)
