@@ -16,12 +16,14 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from wherry.aio.clock import Clock
-from wherry.client.https import HttpsTransport, TokenFile, tls_context
+
+if TYPE_CHECKING:  # aiohttp costs a tenth of a second, and a whole cluster of one process needs none
+    from wherry.client.https import HttpsTransport, TokenFile
 
 Document = dict[str, Any]
 
@@ -98,6 +100,8 @@ def access(
     """What a context (the current one by default) says, its files read."""
     config = load(path, environment)
     cluster, user = select(config, context)
+    from wherry.client.https import tls_context
+
     try:
         tls = tls_context(
             ca=_material(cluster, "certificate-authority"),
@@ -115,9 +119,11 @@ def access(
 
 def transport_from_kubeconfig(
     path: Path | None = None, context: str | None = None, *, clock: Clock, environment: Mapping[str, str] = os.environ
-) -> HttpsTransport:
+) -> "HttpsTransport":
     """The transport of a context (the current one by default)."""
     found = access(path, context, clock=clock, environment=environment)
+    from wherry.client.https import HttpsTransport
+
     return HttpsTransport(found.server, tls=found.tls, token=found.token)
 
 
@@ -199,9 +205,11 @@ def _material(entry: Document, name: str) -> bytes | None:
         raise KubeconfigError(f"{path}: {error.strerror or error}") from error
 
 
-def _token_file(user: Document, clock: Clock) -> TokenFile:
+def _token_file(user: Document, clock: Clock) -> "TokenFile":
     path = user[""] / str(user["tokenFile"])
     try:
+        from wherry.client.https import TokenFile
+
         return TokenFile(path, clock)
     except OSError as error:
         raise KubeconfigError(f"{path}: {error.strerror or error}") from error

@@ -158,7 +158,7 @@ class Cluster:
         informers = Informers(self.client)
         fake = self._runtime == "fake"
         self.readiness = Readiness(informers, self._options.nodes, wants_dns=not fake)
-        self.control_plane.start_components(self.supervisor, informers)
+        self.control_plane.start_components(self.supervisor, informers, self.readiness.nodes)
         if fake:
             self._start_fake_nodes(informers)
         else:

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wherry.aio.clock import Clock, SystemClock
 from wherry.aio.entropy import Entropy
@@ -21,13 +21,15 @@ from wherry.aio.tasks import Run, Supervisor
 from wherry.api.apiextensions_v1 import CustomResourceDefinition
 from wherry.api.registry import RESOURCES
 from wherry.client.client import Client
-from wherry.client.https import HttpsTransport
 from wherry.client.informer import Informers
 from wherry.client.kubeconfig import KubeconfigError, transport_from_kubeconfig
 from wherry.client.leaderelection import LeaderElector
 from wherry.cluster.failure import ClusterError
 from wherry.meta.resource import Resource
 from wherry.rules import conditions
+
+if TYPE_CHECKING:
+    from wherry.client.https import HttpsTransport
 
 LEASE_NAMESPACE = "kube-system"
 # An address or port that cannot be had: the flags are wrong, and trying again would hide that.
@@ -127,7 +129,7 @@ def log_to_stderr(level: int) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
-def connect(kubeconfig: Path, clock: Clock) -> HttpsTransport:
+def connect(kubeconfig: Path, clock: Clock) -> "HttpsTransport":
     """The road of the current context. Raises ClusterError."""
     try:
         return transport_from_kubeconfig(kubeconfig, clock=clock)

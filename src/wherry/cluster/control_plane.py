@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from wherry.aio.clock import Clock
@@ -129,10 +130,9 @@ class ControlPlane:
         self.port, self.server = api.port, api.server
         self.client = self.server.client()
 
-    def start_components(self, supervisor: Supervisor, informers: Informers) -> None:
-        """Run the controllers and the scheduler under `supervisor`."""
+    def start_components(self, supervisor: Supervisor, informers: Informers, nodes: asyncio.Event) -> None:
+        """Run the controllers and, from when there are `nodes` to schedule to, the scheduler under `supervisor`."""
         from wherry.controllers.manager import ControllerManager, ManagerOptions
-        from wherry.scheduler.scheduler import Scheduler
 
         options = ManagerOptions(
             cluster_cidr=self._options.ranges.pod_cidr,
@@ -150,6 +150,11 @@ class ControlPlane:
         supervisor.start("controller-manager", manager.run, manager.health)
 
         async def schedule() -> None:
+            await nodes.wait()
+            # With numpy it takes a tenth of a second to import, which nothing else should wait for.
+            await asyncio.to_thread(import_module, "wherry.scheduler.scheduler")
+            from wherry.scheduler.scheduler import Scheduler
+
             await Scheduler(self.client, informers, self._clock, self._entropy).run()
 
         supervisor.start("scheduler", schedule)
