@@ -11,7 +11,7 @@ SOURCE = ROOT / "src" / "wherry"
 FILE_LIMIT_LINES = 600
 FUNCTION_LIMIT_LINES = 70
 # docs/decisions/0009-size.md gives the reason; raise it only there and here together.
-TREE_LIMIT_LINES = 66_000
+TREE_LIMIT_LINES = 71_000
 # Written by tools/, checked against their generators by tests of their own.
 GENERATED = re.compile(r"(_pb2\.py|/api/\w+_(v\d\w*)\.py)$")
 HEAP_NAMES = {"util", "utils", "helpers", "common", "misc"}
