@@ -23,11 +23,13 @@ from wherry.client.informer import Informers
 from wherry.client.transport import Response
 from wherry.cluster.pki import Pki
 from wherry.server.app import Server
+from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import EdgeOptions
-from wherry.server.frontend import HttpsFrontend, tls_context
+from wherry.server.frontend import HttpsFrontend
 from wherry.server.http import UserInfo
 from wherry.server.options import ServerOptions
+from wherry.server.tls import tls_context
 from wherry.store.local import memory_store
 
 Json = dict[str, Any]
@@ -283,8 +285,12 @@ async def world(directory: Path | None = None, *, components: bool = False) -> A
 def _options(pki: Pki | None, port: int) -> ServerOptions:
     if pki is None:
         return ServerOptions()
-    edges = EdgeOptions(signing_key=pki.service_account_key.read_bytes(), advertised=f"127.0.0.1:{port}")
-    return ServerOptions(edges=edges, advertised=Advertised("10.96.0.1", "127.0.0.1", port, pki.ca.cert.read_text()))
+    edges = EdgeOptions(
+        authentication=AuthenticationOptions(client_ca=pki.ca.cert),
+        signing_key=pki.service_account_key.read_bytes(),
+        advertised=f"127.0.0.1:{port}",
+    )
+    return ServerOptions(edges=edges, advertised=Advertised("10.96.0.1", "127.0.0.1", port))
 
 
 def _write_kubeconfig(pki: Pki, port: int) -> Path:

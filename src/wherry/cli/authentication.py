@@ -23,6 +23,12 @@ def authentication_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 _OPTIONS = (
     click.option("--client-ca-file", type=FILE, help="CA of client certificates; without it they prove nothing."),
+    click.option("--requestheader-client-ca-file", type=FILE, help="CA of proxies whose headers say who asks."),
+    click.option("--requestheader-allowed-names", multiple=True, callback=names, help="Of proxies; default: any."),
+    click.option("--requestheader-username-headers", multiple=True, callback=names, help="X-Remote-User, commonly."),
+    click.option("--requestheader-group-headers", multiple=True, callback=names, help="X-Remote-Group, commonly."),
+    click.option("--requestheader-uid-headers", multiple=True, callback=names, help="X-Remote-Uid, commonly."),
+    click.option("--requestheader-extra-headers-prefix", multiple=True, callback=names, help="X-Remote-Extra-."),
     click.option("--anonymous-auth", type=bool, help="Requests without credentials.  [default: True]"),
     click.option("--token-auth-file", type=FILE, help="CSV of token, user, uid and groups."),
     click.option(

@@ -35,9 +35,10 @@ from wherry.server.edges import MODES, EdgeOptions
 from wherry.server.enablement import RuntimeConfig
 from wherry.server.encryption import ConfigurationError
 from wherry.server.features import Features
-from wherry.server.frontend import ListenError, tls_context
+from wherry.server.frontend import ListenError
 from wherry.server.kubelets import kubelet_context
 from wherry.server.options import ServerOptions
+from wherry.server.tls import Serving
 from wherry.server.tokens import SigningKey, VerificationKey
 from wherry.server.traffic import TrafficOptions
 
@@ -141,8 +142,6 @@ class Settings:
             self.address = node_address()
         self._pki = self._make_pki()
         self.tls = self._tls()
-        client_ca = flags.authentication.client_ca_file
-        self._client_ca = read_file(client_ca).decode() if client_ca else ""
         self._admission_choice = _admission_choice(flags)
         self._traffic = _traffic(flags)
         self._runtime_config, self._features = _surface(flags)
@@ -163,7 +162,7 @@ class Settings:
             admission_choice=self._admission_choice,
             encryption_config=self._flags.encryption_provider_config,
             encryption_config_reload=self._flags.encryption_provider_config_automatic_reload,
-            advertised=Advertised(self.service_ip, self.address, port, self._client_ca),
+            advertised=Advertised(self.service_ip, self.address, port),
         )
 
     def _make_pki(self) -> Pki | None:
@@ -175,18 +174,18 @@ class Settings:
         except OSError as error:
             raise ClusterError(f"{error.filename}: {error.strerror}: choose another --data-dir") from error
 
-    def _tls(self) -> ssl.SSLContext:
+    def _tls(self) -> Serving:
         flags = self._flags
         cert, key = flags.tls_cert_file, flags.tls_private_key_file
         if cert is None or key is None:
             assert self._pki is not None
             pair = self._pki.serving("apiserver", "kube-apiserver", [*SERVER_NAMES, self.address, self.service_ip])
             cert, key = pair.cert, pair.key
-        ca = flags.authentication.client_ca_file
+        authorities = flags.authentication.authorities()
         try:
-            return tls_context(str(cert), str(key), str(ca) if ca else None)
+            return Serving(cert, key, authorities)
         except (OSError, ssl.SSLError) as error:
-            files = ", ".join(str(path) for path in (cert, key, ca) if path)
+            files = ", ".join(str(path) for path in (cert, key, *authorities))
             raise ClusterError(f"the API server cannot serve with {files}: {error}") from error
 
     def _edge_options(self) -> EdgeOptions:

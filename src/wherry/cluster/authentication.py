@@ -10,6 +10,7 @@ from wherry.client.kubeconfig import KubeconfigError, access
 from wherry.cluster.components import read_file
 from wherry.cluster.failure import ClusterError
 from wherry.meta.errors import aggregate
+from wherry.server.authn.front_proxy import FrontProxyOptions
 from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.token_webhook import VERSIONS, TokenWebhookOptions
@@ -23,6 +24,12 @@ class AuthenticationFlags:
     """The flags by their names."""
 
     client_ca_file: Path | None
+    requestheader_client_ca_file: Path | None
+    requestheader_allowed_names: tuple[str, ...]
+    requestheader_username_headers: tuple[str, ...]
+    requestheader_group_headers: tuple[str, ...]
+    requestheader_uid_headers: tuple[str, ...]
+    requestheader_extra_headers_prefix: tuple[str, ...]
     anonymous_auth: bool | None
     """None: not given."""
     token_auth_file: Path | None
@@ -50,6 +57,8 @@ class AuthenticationFlags:
     def options(self, issuers: Sequence[str]) -> AuthenticationOptions:
         """`issuers`: of this server's own tokens. Raises ClusterError."""
         made = AuthenticationOptions(
+            client_ca=self.client_ca_file,
+            front_proxy=self._front_proxy(),
             anonymous=self.anonymous_auth is not False,
             static_tokens=_tokens(self.token_auth_file) if self.token_auth_file else None,
             bootstrap_tokens=self.enable_bootstrap_token_auth,
@@ -118,6 +127,30 @@ class AuthenticationFlags:
         jwt = configuration.Jwt(issuer, rules, mappings)
         return configuration.AuthenticationConfiguration(jwt=[jwt])
 
+    def authorities(self) -> list[Path]:
+        """Files of those who vouch for client certificates."""
+        return [path for path in (self.client_ca_file, self.requestheader_client_ca_file) if path]
+
+    def _front_proxy(self) -> FrontProxyOptions | None:
+        for name in ("username_headers", "group_headers", "extra_headers_prefix", "allowed_names", "uid_headers"):
+            if not all(text.strip() for text in getattr(self, f"requestheader_{name}")):
+                raise ClusterError(f'empty value in "requestheader-{name.replace("_", "-")}"')
+        uids = self.requestheader_uid_headers
+        if uids and "x-remote-uid" not in map(str.lower, uids):
+            raise ClusterError("--requestheader-uid-headers is set without specifying the standard X-Remote-Uid header"
+                               " - API aggregation will not work")  # fmt: skip
+        ca, names = self.requestheader_client_ca_file, self.requestheader_allowed_names
+        if ca is None:
+            return None
+        if self.client_ca_file and not names and _pems(self.client_ca_file) & _pems(ca):
+            raise ClusterError(
+                "--requestheader-client-ca-file and --client-ca-file contain overlapping certificates; "
+                "--requestheader-allowed-names must be specified to ensure regular client certificates cannot set "
+                "authenticating proxy headers for arbitrary users"
+            )
+        users, groups = self.requestheader_username_headers, self.requestheader_group_headers
+        return FrontProxyOptions(ca, names, users, groups, uids, self.requestheader_extra_headers_prefix)
+
     def _webhook(self) -> TokenWebhookOptions | None:
         path, version = self.authentication_token_webhook_config_file, self.authentication_token_webhook_version
         if path is None:
@@ -129,6 +162,11 @@ class AuthenticationFlags:
         except KubeconfigError as error:
             raise ClusterError(f"--authentication-token-webhook-config-file: {error}") from error
         return TokenWebhookOptions(path, version, self.authentication_token_webhook_cache_ttl)
+
+
+def _pems(path: Path) -> set[str]:
+    end = "-----END CERTIFICATE-----"
+    return {"".join(part.split()) for part in read_file(path).decode(errors="replace").split(end)[:-1]}
 
 
 def _tokens(path: Path) -> StaticTokens:

@@ -5,7 +5,6 @@ any cluster); nothing goes round it.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,11 +21,14 @@ from wherry.cluster.failure import ClusterError
 from wherry.cluster.pki import Pki
 from wherry.server.aggregation.aggregator import AggregationOptions
 from wherry.server.app import Server
+from wherry.server.authn.front_proxy import FrontProxyOptions
+from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.bootstrap import Advertised
 from wherry.server.edges import EdgeOptions
-from wherry.server.frontend import HttpsFrontend, ListenError, tls_context
+from wherry.server.frontend import HttpsFrontend, ListenError
 from wherry.server.http import Request, Response
 from wherry.server.options import ServerOptions
+from wherry.server.tls import Serving
 from wherry.store.errors import CorruptStoreError, DataDirectoryInUseError
 from wherry.store.local import LocalStore, open_store
 
@@ -64,11 +66,12 @@ class ApiServer:
     server: Server
     port: int
 
-    def __init__(self, directory: Path, tls: ssl.SSLContext, clock: Clock, entropy: Entropy) -> None:
+    def __init__(self, directory: Path, tls: Serving, clock: Clock, entropy: Entropy) -> None:
         self._directory = directory
         self._clock = clock
         self._entropy = entropy
-        self._frontend = HttpsFrontend(self._answer, tls)
+        self._tls = tls
+        self._frontend = HttpsFrontend(self._answer, tls.context)
         self._loaded = asyncio.Event()
 
     async def start(
@@ -85,6 +88,7 @@ class ApiServer:
         stack.push_async_callback(self._frontend.close)
         self.port = self._frontend.port
         self.server = Server(store, self._clock, self._entropy, options(self.port))
+        self.server.edges.files.follow(self._tls.files, self._tls.take)
         stack.push_async_callback(self.server.close)
         stack.push_async_callback(self.server.traffic.drain)
         await self.server.start()
@@ -121,7 +125,7 @@ class ControlPlane:
         options = self._options
         names = [*SERVER_NAMES, options.address, options.ranges.api_address]
         pair = self._pki.serving("apiserver", "kube-apiserver", names)
-        tls = tls_context(str(pair.cert), str(pair.key), str(self._pki.ca.cert))
+        tls = Serving(pair.cert, pair.key, [self._pki.ca.cert, self._pki.front_proxy_ca.cert])
         api = ApiServer(options.directory / "store", tls, self._clock, self._entropy)
         try:
             await api.start(stack, options.listen, options.port, self._server_options)
@@ -168,6 +172,10 @@ class ControlPlane:
         return ServerOptions(
             aggregation=AggregationOptions(str(front_proxy.cert), str(front_proxy.key)),
             edges=EdgeOptions(
+                authentication=AuthenticationOptions(
+                    client_ca=self._pki.ca.cert,
+                    front_proxy=FrontProxyOptions(self._pki.front_proxy_ca.cert, (FRONT_PROXY_CLIENT,)),
+                ),
                 signing_key=self._pki.service_account_key.read_bytes(),
                 kubelet_client_certificate=str(kubelet_client.cert),
                 kubelet_client_key=str(kubelet_client.key),
@@ -179,8 +187,5 @@ class ControlPlane:
                 service_ip=options.ranges.api_address,
                 address=options.address,
                 port=port,
-                client_ca=self._pki.ca.cert.read_text(),
-                front_proxy_ca=self._pki.front_proxy_ca.cert.read_text(),
-                front_proxy_names=(FRONT_PROXY_CLIENT,),
             ),
         )

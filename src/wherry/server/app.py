@@ -12,6 +12,7 @@ next, then handlers/create.py.
 import asyncio
 import logging
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wherry.aio.clock import Clock
@@ -22,7 +23,7 @@ from wherry.server.admission.chain import built_in_plugins
 from wherry.server.admission.configured import ConfiguredAdmission
 from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.aggregation.aggregator import Aggregator
-from wherry.server.bootstrap import bootstrap
+from wherry.server.bootstrap import bootstrap, publish_authentication
 from wherry.server.caches import Caches, ObjectStore
 from wherry.server.customresources.serving import CustomResources
 from wherry.server.deletion import Deleter
@@ -139,7 +140,10 @@ class Server:
         await self.custom.start()
         self.traffic.start(keep=self.options.bootstrap)
         if self.options.bootstrap:
-            await bootstrap(self.loopback_client(), self.caches, self.options.advertised)
+            authentication = self.options.edges.authentication
+            await bootstrap(self.loopback_client(), self.caches, self.options.advertised, authentication)
+            publish = partial(publish_authentication, self.loopback_client(), self.caches, authentication)
+            self.edges.callers.authorities_changed = publish
         self.aggregator.start()
 
     async def close(self) -> None:

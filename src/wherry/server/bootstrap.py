@@ -27,6 +27,7 @@ from wherry.api.scheduling_v1 import PriorityClass
 from wherry.client.client import Client
 from wherry.meta.errors import StatusError
 from wherry.meta.object import KubernetesObject, ObjectMeta
+from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.rbac import bootstrap as rbac
 from wherry.server.strategies.strategy import Caches
 
@@ -54,30 +55,11 @@ class Advertised:
     """The first address of the service CIDR."""
     address: str
     port: int
-    client_ca: str = ""
-    """PEM of the authority that signs client certificates, published for extension servers."""
-    front_proxy_ca: str = ""
-    """PEM of the authority behind the certificate that this server shows to extension servers; published, too."""
-    front_proxy_names: tuple[str, ...] = ()
-    """Names in that certificate that are believed; empty: any."""
-
-    def trust(self) -> dict[str, str]:
-        """What extension servers must know to believe this server (and its clients), as its ConfigMap has it."""
-        data = {"client-ca-file": self.client_ca}
-        if self.front_proxy_ca:
-            lists = {
-                "allowed-names": self.front_proxy_names,
-                "extra-headers-prefix": ("X-Remote-Extra-",),
-                "group-headers": ("X-Remote-Group",),
-                "uid-headers": ("X-Remote-Uid",),
-                "username-headers": ("X-Remote-User",),
-            }
-            data |= {f"requestheader-{name}": orjson.dumps(values).decode() for name, values in lists.items()}
-            data["requestheader-client-ca-file"] = self.front_proxy_ca
-        return data
 
 
-async def bootstrap(client: Client, caches: Caches, advertised: Advertised) -> None:
+async def bootstrap(
+    client: Client, caches: Caches, advertised: Advertised, authentication: AuthenticationOptions
+) -> None:
     """Bring everything into place. Raises StatusError."""
     for name in NAMESPACES:
         if caches.get(Namespace, None, name) is None:
@@ -87,14 +69,32 @@ async def bootstrap(client: Client, caches: Caches, advertised: Advertised) -> N
         if caches.get(PriorityClass, None, name) is None:
             meta = ObjectMeta(name=name)
             await _create(client, PriorityClass(metadata=meta, value=value, description=description))
-    await _publish_authentication(client, caches, advertised)
+    await publish_authentication(client, caches, authentication)
     await _publish_service(client, caches, advertised)
 
 
-async def _publish_authentication(client: Client, caches: Caches, advertised: Advertised) -> None:
-    name = "extension-apiserver-authentication"
+def trust(options: AuthenticationOptions) -> dict[str, str]:
+    """What extension servers must know to believe this server (and its clients). Raises OSError."""
+    data = {"client-ca-file": options.client_ca.read_text()} if options.client_ca else {}
+    proxy = options.front_proxy
+    if proxy is not None:
+        lists = {
+            "allowed-names": proxy.names,
+            "extra-headers-prefix": proxy.extra_prefixes,
+            "group-headers": proxy.group_headers,
+            "username-headers": proxy.username_headers,
+        }
+        if proxy.uid_headers:
+            lists["uid-headers"] = proxy.uid_headers
+        data |= {f"requestheader-{name}": orjson.dumps(values).decode() for name, values in lists.items()}
+        data["requestheader-client-ca-file"] = proxy.ca.read_text()
+    return data
+
+
+async def publish_authentication(client: Client, caches: Caches, options: AuthenticationOptions) -> None:
+    """Keep the ConfigMap in which extension servers look it up. Raises StatusError, OSError."""
+    name, data = "extension-apiserver-authentication", trust(options)
     found = caches.get(ConfigMap, "kube-system", name)
-    data = advertised.trust()
     if found is None:
         await _create(client, ConfigMap(metadata=ObjectMeta(name=name, namespace="kube-system"), data=data))
     elif found.data != data:

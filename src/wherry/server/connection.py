@@ -19,6 +19,7 @@ import httptools
 
 from wherry.server.http import Request, Response
 from wherry.server.negotiation import BODY_BYTES_MAX, status_response, too_large
+from wherry.server.tls import peer_certificates
 from wherry.server.transport import close_body
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Connection(asyncio.Protocol):
         "_upgraded",
         "early",
         "parser",
-        "peer_certificate",
+        "peer_certificates",
         "remote",
         "transport",
     )
@@ -75,7 +76,7 @@ class Connection(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
         self.transport: asyncio.Transport | None = None
         self.remote = ""
-        self.peer_certificate: bytes | None = None
+        self.peer_certificates: tuple[bytes, ...] = ()
         self.early = b""
         """What came after an upgrade request, for whom the connection is handed to."""
         self._queue: deque[tuple[Request, bool, bool]] = deque()
@@ -102,8 +103,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.remote = peer[0] if isinstance(peer, tuple) else ""
-        tls = transport.get_extra_info("ssl_object")
-        self.peer_certificate = tls.getpeercert(True) if tls is not None else None
+        self.peer_certificates = peer_certificates(transport.get_extra_info("ssl_object"))
         self._since = self._frontend.now()
         self._frontend.connections.add(self)
 
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
             headers,
             query_string=query,
             remote=self.remote,
-            peer_certificate=self.peer_certificate,
+            peer_certificates=self.peer_certificates,
             raw=self,
             pairs=pairs,
         )

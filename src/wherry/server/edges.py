@@ -26,6 +26,7 @@ from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.caches import Caches as WatchCaches
 from wherry.server.callouts.client import Callouts
 from wherry.server.discovery import Discovery
+from wherry.server.files import FileFollower
 from wherry.server.filters.authorization import AuthorizationFilter
 from wherry.server.filters.impersonation import ImpersonationFilter
 from wherry.server.handlers.proxying import Proxies
@@ -104,8 +105,9 @@ class Edges:
         keys = ([signing.public] if signing else []) + [VerificationKey.from_pem(p) for p in options.verification_keys]
         self.verifier = TokenVerifier(keys, [options.issuer], audiences, around.caches, around.clock)
         self.issuer = TokenIssuer(signing, options.issuer, around.clock, around.entropy) if signing else None
+        self.files = FileFollower(around.clock)
         self.callers = Callers(
-            options.authentication, self.verifier, audiences, around.caches, self.callouts, around.clock
+            options.authentication, self.verifier, audiences, around.caches, self.callouts, around.clock, self.files
         )
         self.authentication = self.callers.filter
         self.impersonation = ImpersonationFilter(self.authorizer)
@@ -163,7 +165,7 @@ class Edges:
 
     def follow(self, caches: WatchCaches) -> None:
         """Learn every role and binding there is, where the pods are, and each later change."""
-        self.callers.start()
+        self.files.start()
         caches.on_change(ClusterRole, self.rbac.role_changed)
         caches.on_change(Role, self.rbac.role_changed)
         caches.on_change(ClusterRoleBinding, self.rbac.binding_changed)
@@ -178,6 +180,7 @@ class Edges:
 
     async def close(self) -> None:
         """Close connections to kubelets, webhooks and extension servers."""
+        await self.files.close()
         await self.callers.close()
         await self.callouts.close()
         await self.kubelets.close()

@@ -1,8 +1,4 @@
-"""HTTPS: the listener in front of `Server.handle`; what one connection does is in connection.py.
-
-Client certificates are asked for, not required: what is in them is the authenticator's business, their expiry too (the
-handshake ignores it, so that an expired certificate gets a 401 that can be read).
-"""
+"""HTTPS: the listener in front of `Server.handle`; what one connection does is in connection.py, TLS in tls.py."""
 
 import asyncio
 import errno
@@ -15,24 +11,10 @@ SHUTDOWN_SECONDS = 5.0
 LOOK_SECONDS = 5.0
 """How often connections are looked at for having waited too long."""
 BACKLOG = 1024
-_NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the ssl module has no name for
 
 
 class ListenError(Exception):
     """The address cannot be listened on; the message says why, and what to do."""
-
-
-def tls_context(certificate: str, key: str, client_ca: str | None = None) -> ssl.SSLContext:
-    """A server's context from PEM files. Raises OSError, ssl.SSLError for files that cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
-    context.set_alpn_protocols(["http/1.1"])
-    if client_ca:
-        context.verify_mode = ssl.CERT_OPTIONAL
-        context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
-        context.load_verify_locations(client_ca)
-    return context
 
 
 class HttpsFrontend:

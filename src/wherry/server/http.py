@@ -56,7 +56,7 @@ class Request:
         "method",
         "pairs",
         "path",
-        "peer_certificate",
+        "peer_certificates",
         "query",
         "query_string",
         "raw",
@@ -76,7 +76,7 @@ class Request:
         query_string: str = "",
         user: UserInfo | None = None,
         remote: str = "",
-        peer_certificate: bytes | None = None,
+        peer_certificates: tuple[bytes, ...] = (),
         raw: Any = None,
         pairs: list[tuple[str, str]] | None = None,
     ) -> None:
@@ -89,8 +89,8 @@ class Request:
         self.user = user
         """Set before authentication only in process, where the transport already knows who it serves."""
         self.remote = remote
-        self.peer_certificate = peer_certificate
-        """The verified client certificate, DER."""
+        self.peer_certificates = peer_certificates
+        """What the client showed (DER), its own first; nobody has judged them yet."""
         self.raw = raw
         """The connection, for upgrades; None in process."""
         self.pairs = pairs

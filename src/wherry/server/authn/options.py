@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wherry.server.authn.front_proxy import FrontProxyOptions
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.authn.token_webhook import TokenWebhookOptions
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 class AuthenticationOptions:
     """Whom the server recognises, beside its service accounts."""
 
+    client_ca: Path | None = None
+    """Who vouches for client certificates; None: they prove nothing."""
+    front_proxy: FrontProxyOptions | None = None
+    """Whose word on who asks is taken."""
     anonymous: bool = True
     """Whether nobody may ask."""
     anonymous_paths: tuple[str, ...] = ()

@@ -12,7 +12,9 @@ from wherry.api.apiregistration_v1 import APIService
 from wherry.cluster.pki import Pki
 from wherry.meta import wire
 from wherry.server.aggregation.aggregator import AggregationOptions
-from wherry.server.bootstrap import Advertised
+from wherry.server.authn.front_proxy import FrontProxyOptions
+from wherry.server.authn.options import AuthenticationOptions
+from wherry.server.bootstrap import trust
 from wherry.server.frontend import HttpsFrontend
 from wherry.server.options import ServerOptions
 from wherry.server.strategies.apiservice import APIServiceStrategy
@@ -212,8 +214,12 @@ async def test_what_is_served_here_is_listed_as_available() -> None:
         await world.listed("v1.apps")
 
 
-def test_extension_servers_are_told_whom_to_believe() -> None:
-    data = Advertised("10.0.0.1", "127.0.0.1", 1, "CA", "PROXY-CA", ("front-proxy-client",)).trust()
+def test_extension_servers_are_told_whom_to_believe(tmp_path: Path) -> None:
+    for name in ("CA", "PROXY-CA"):
+        (tmp_path / name).write_text(name)
+    proxy = FrontProxyOptions(tmp_path / "PROXY-CA", ("front-proxy-client",))
+    data = trust(AuthenticationOptions(client_ca=tmp_path / "CA", front_proxy=proxy))
+    assert trust(AuthenticationOptions()) == {}
     assert data["client-ca-file"] == "CA" and data["requestheader-client-ca-file"] == "PROXY-CA"
     assert data["requestheader-allowed-names"] == '["front-proxy-client"]'
     assert data["requestheader-username-headers"] == '["X-Remote-User"]'

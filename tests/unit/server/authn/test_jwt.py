@@ -23,6 +23,7 @@ from wherry.server.authn.identity import TokenError
 from wherry.server.authn.issuers import ALGORITHMS
 from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.callouts.client import Callouts
+from wherry.server.files import FileFollower
 from wherry.server.http import Request, UserInfo
 from wherry.server.tokens import TokenVerifier
 
@@ -49,8 +50,9 @@ class World:
         configuration = read(data)
         assert not list(faults(configuration, [OURS]))
         options = AuthenticationOptions(configuration=configuration, configuration_file=path, algorithms=algorithms)
+        self.files = FileFollower(self.clock)
         verifier = TokenVerifier([], [OURS], [OURS], ObjectCaches(), self.clock)
-        self.callers = Callers(options, verifier, [OURS], ObjectCaches(), self.callouts, self.clock)
+        self.callers = Callers(options, verifier, [OURS], ObjectCaches(), self.callouts, self.clock, self.files)
 
     async def user(self, token: str) -> UserInfo:
         """Who the token is; forgets it at once."""
@@ -290,7 +292,7 @@ async def test_a_changed_file_counts_when_it_is_good(tmp_path: Path, caplog: pyt
             async def change(data: bytes) -> None:
                 path.write_bytes(data)
                 os.utime(path, ns=(len(data), w.clock.now().microsecond + op.asked("/keys")))
-                await w.callers.files.look()
+                await w.files.look()
 
             await w.user(op.token())
             await change(document(second.url, mappings=PLAIN | {"username": {"claim": "sub", "prefix": "two:"}}))
@@ -312,7 +314,7 @@ async def test_a_changed_file_counts_when_it_is_good(tmp_path: Path, caplog: pyt
                 assert why in caplog.text
             second.answers.clear()
             w.clock.passed = 11
-            await w.callers.files.look()
+            await w.files.look()
             assert (await w.user(second.token())).uid == "ann"
 
 

@@ -13,6 +13,7 @@ from wherry.client.client import Client
 from wherry.client.transport import Response
 from wherry.server.app import Server
 from wherry.server.http import UserInfo
+from wherry.server.options import ServerOptions
 from wherry.store.local import LocalStore, memory_store
 
 Json = dict[str, Any]
@@ -61,10 +62,16 @@ class Api:
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[Api]:
+def server_options() -> ServerOptions:
+    """Of `api`; tests that need others have a fixture of this name."""
+    return ServerOptions()
+
+
+@pytest.fixture
+async def api(server_options: ServerOptions) -> AsyncIterator[Api]:
     clock, entropy = SystemClock(), Entropy(1)
     store = memory_store(clock, entropy)
-    server = Server(store, clock, entropy)
+    server = Server(store, clock, entropy, server_options)
     await server.start()
     made = Api(server, store)
     await made.ok("POST", "/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})

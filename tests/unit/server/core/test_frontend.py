@@ -16,7 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.unit.server.core.conftest import MAPS, Api, Json
-from wherry.server.frontend import HttpsFrontend, ListenError, tls_context
+from wherry.server.authn.options import AuthenticationOptions
+from wherry.server.edges import EdgeOptions
+from wherry.server.frontend import HttpsFrontend, ListenError
+from wherry.server.options import ServerOptions
+from wherry.server.tls import tls_context
 
 
 def certificate(directory: Path, days: int = 1) -> tuple[str, str]:
@@ -49,8 +53,14 @@ def certificate(directory: Path, days: int = 1) -> tuple[str, str]:
 
 
 @pytest.fixture
+def server_options(tmp_path: Path) -> ServerOptions:
+    own, _ = certificate(tmp_path)
+    return ServerOptions(edges=EdgeOptions(authentication=AuthenticationOptions(client_ca=Path(own))))
+
+
+@pytest.fixture
 async def https(api: Api, tmp_path: Path) -> AsyncIterator[tuple[HttpsFrontend, Path]]:
-    own = certificate(tmp_path)
+    own = str(tmp_path / "cert1.pem"), str(tmp_path / "key1.pem")
     frontend = HttpsFrontend(api.server.handle, tls_context(*own, own[0]))
     await frontend.start("127.0.0.1", 0)
     yield frontend, tmp_path

@@ -1,14 +1,10 @@
 """Certificates, static tokens, impersonation, and what grants may grant."""
 
 import base64
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.unit.server.edges.certificates import name_of, self_signed
 from tests.unit.server.edges.worlds import ObjectCaches, StandingClock
 from wherry.aio.entropy import Entropy
 from wherry.api.core_v1 import Secret
@@ -19,7 +15,6 @@ from wherry.meta.object import ObjectMeta
 from wherry.server.admission.plugin import Attributes
 from wherry.server.authn.bootstrap_tokens import BootstrapTokens
 from wherry.server.authn.static_tokens import StaticTokens
-from wherry.server.authn.x509 import X509Authenticator
 from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.filters.impersonation import ImpersonationFilter
 from wherry.server.http import Request, RequestInfo, UserInfo
@@ -31,23 +26,10 @@ from wherry.server.strategies.strategy import RequestContext
 CLOCK = StandingClock()
 
 
-def certificate(common_name: str, *groups: str, days: int = 1) -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    start = datetime(2025, 12, 31, 12, tzinfo=UTC)
-    return self_signed(name_of(common_name, *groups), key, start, days).public_bytes(Encoding.DER)
-
-
 def identify(request: Request, tokens: StaticTokens | None = None) -> UserInfo:
-    filtering = AuthenticationFilter(CLOCK, [X509Authenticator(CLOCK)], [tokens] if tokens else [])
-    filtering.apply(request)
+    AuthenticationFilter(CLOCK, [], [tokens] if tokens else []).apply(request)
     assert request.user is not None
     return request.user
-
-
-def test_a_certificate_names_user_and_groups() -> None:
-    user = identify(Request("GET", "/", peer_certificate=certificate("ann", "dev", "ops")))
-    assert (user.name, user.groups) == ("ann", ["dev", "ops", "system:authenticated"])
-    assert user.extra["authentication.kubernetes.io/credential-id"][0].startswith("X509SHA256=")
 
 
 def test_nobody_is_anonymous() -> None:
@@ -58,11 +40,10 @@ def test_nobody_is_anonymous() -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        Request("GET", "/", peer_certificate=certificate("ann", days=0)),
         Request("GET", "/", headers={"authorization": "Bearer nonsense"}),
         Request("GET", "/", headers={"sec-websocket-protocol": "base64url.bearer.authorization.k8s.io.bm9wZQ"}),
     ],
-    ids=["expired certificate", "unknown token", "unknown websocket token"],
+    ids=["unknown token", "unknown websocket token"],
 )
 def test_broken_credentials_are_unauthorized(request_: Request) -> None:
     with pytest.raises(StatusError) as caught:

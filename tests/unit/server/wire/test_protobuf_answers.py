@@ -10,7 +10,7 @@ import cbor2
 import msgspec
 import pytest
 
-from tests.unit.server.core.conftest import MAPS, Api, api, config_map, pod
+from tests.unit.server.core.conftest import MAPS, Api, api, config_map, pod, server_options
 from tests.unit.server.edges.test_protobuf import DEPLOYMENT, field, varint
 from tests.unit.server.wire.objects import random_object
 from wherry.api.resources import RESOURCES
@@ -20,7 +20,7 @@ from wherry.server.protobuf.decode import to_json
 from wherry.server.protobuf.encode import from_json
 from wherry.server.protobuf.messages import annotations, tables
 
-__all__ = ["DEPLOYMENT", "api", "config_map"]
+__all__ = ["DEPLOYMENT", "api", "config_map", "server_options"]
 PROTOBUF, CBOR = "application/vnd.kubernetes.protobuf", "application/cbor"
 GO_CLIENT = f"{PROTOBUF},application/json"
 Json = dict[str, Any]
