@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from tests.conformance.definitions import definition, instance
 from tests.conformance.entry import conformance
 from tests.conformance.operations import contains
 from tests.conformance.world import Json, World, pod
@@ -253,3 +254,27 @@ async def test_nobody_gets_the_last_unit_twice(cluster: World) -> None:
         for kind in ("configmaps", "secrets"):
             await cluster.delete(cluster.core(kind), fieldSelector="metadata.name!=kube-root-ca.crt")
         await uses(cluster, {"configmaps": "1", "count/secrets": "0"})
+
+
+async def test_custom_resources_are_counted_and_kubectl_shows_it(served: World) -> None:
+    await served.kubectl("create", "quota", "test-quota", "--hard=pods=2,memory=1G,count/widgets.example.com=1")
+    await uses(served, {"pods": "0", "memory": "0"})
+    await served.define(definition(kind="Widget"))
+    await uses(served, {"count/widgets.example.com": "0"})
+    path = served.path("/apis/example.com/v1", "widgets")
+    await served.create(path, instance("one", "Widget"))
+    said = await served.refused(403, "POST", path, instance("two", "Widget"))
+    assert "exceeded quota: test-quota, requested: count/widgets.example.com=1, used: count" in said["message"]
+    assert "limited: count/widgets.example.com=1" in said["message"]
+    await served.create(served.core("pods"), asking("one", {"memory": "100M"}))
+    await uses(served, {"memory": "100M"})
+    shown = (await served.kubectl("describe", "quota", "test-quota")).out
+    assert [line.split() for line in shown.splitlines()[2:]] == [
+        ["Resource", "Used", "Hard"],
+        ["--------", "----", "----"],
+        ["count/widgets.example.com", "1", "1"],
+        ["memory", "100M", "1G"],
+        ["pods", "1", "2"],
+    ]
+    await served.delete(f"{path}/one")
+    await uses(served, {"count/widgets.example.com": "0"})

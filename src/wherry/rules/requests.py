@@ -22,14 +22,14 @@ def pod_requests(pod: Pod) -> dict[str, int]:
     return {name: in_scheduler_units(name, nanos) for name, nanos in _effective(pod, _requests).items()}
 
 
-def pod_request_quantities(pod: Pod) -> dict[str, Quantity]:
-    """The same as quantities."""
-    return _as_quantities(_effective(pod, _requests), pod.spec, _requests)
+def pod_request_quantities(pod: Pod, overhead: bool = True) -> dict[str, Quantity]:
+    """The same as quantities, with the overhead of its RuntimeClass or without."""
+    return _as_quantities(_effective(pod, _requests, overhead), pod.spec, _requests)
 
 
-def pod_limit_quantities(pod: Pod) -> dict[str, Quantity]:
+def pod_limit_quantities(pod: Pod, overhead: bool = True) -> dict[str, Quantity]:
     """Effective limits; a resource that some container leaves unlimited counts what the others set."""
-    return _as_quantities(_effective(pod, _limits), pod.spec, _limits)
+    return _as_quantities(_effective(pod, _limits, overhead), pod.spec, _limits)
 
 
 def container_request_quantities(spec: PodSpec) -> dict[str, Quantity]:
@@ -68,12 +68,12 @@ def _limits(resources: ResourceRequirements | None) -> Mapping[str, Quantity]:
 _Side = Callable[[ResourceRequirements | None], Mapping[str, Quantity]]
 
 
-def _effective(pod: Pod, side: _Side) -> Amounts:
+def _effective(pod: Pod, side: _Side, overhead: bool = True) -> Amounts:
     spec = pod.spec
     total = container_sum(spec, side)
     for name, quantity in side(spec.resources).items():
         total[name] = quantity.nanos()
-    for name, quantity in spec.overhead.items():
+    for name, quantity in spec.overhead.items() if overhead else ():
         # An overhead without a limit of its own would turn "unlimited" into a limit.
         if side is _requests or total.get(name):
             total[name] = total.get(name, 0) + quantity.nanos()

@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from wherry.api.core_v1 import Container, LimitRange, LimitRangeItem, PersistentVolumeClaim, Pod
 from wherry.meta.errors import forbidden
 from wherry.meta.quantity import Quantity
-from wherry.rules import pods
 from wherry.rules.requests import pod_limit_quantities, pod_request_quantities
-from wherry.server.admission.kinds import writes
 from wherry.server.admission.plugin import AdmissionPlugin, Attributes, Operation
 from wherry.server.strategies.strategy import Caches
 
@@ -15,7 +13,7 @@ _ANNOTATION = "kubernetes.io/limit-ranger"
 
 
 class LimitRanger(AdmissionPlugin):
-    """Pods are looked at when made, claims also when changed."""
+    """Pods are looked at when made and when resized, claims when made and when changed."""
 
     name = "LimitRanger"
     kinds = frozenset({("", "pods"), ("", "persistentvolumeclaims")})
@@ -27,31 +25,39 @@ class LimitRanger(AdmissionPlugin):
         return operation in ("CREATE", "UPDATE")
 
     async def admit(self, attributes: Attributes) -> None:
-        if writes(attributes, "", "pods"):
-            for item in self._items(attributes.namespace, "Container"):
-                _default_pod(attributes.object, item)
+        for limit_range in self._ranges(attributes):
+            for item in limit_range.spec.limits:
+                if item.type == "Container" and isinstance(attributes.object, Pod):
+                    _default_pod(attributes.object, item)
 
     async def validate(self, attributes: Attributes) -> None:
-        faults: list[str] = []
-        if writes(attributes, "", "pods"):
-            pod: Pod = attributes.object
-            for item in self._items(attributes.namespace, "Container"):
-                for container in pods.all_containers(pod.spec):
-                    resources = container.resources
-                    faults += _faults(item, resources.requests, resources.limits)
-            for item in self._items(attributes.namespace, "Pod"):
-                faults += _faults(item, pod_request_quantities(pod), pod_limit_quantities(pod))
-        elif writes(attributes, "", "persistentvolumeclaims", attributes.operation):
-            claim: PersistentVolumeClaim = attributes.object
-            for item in self._items(attributes.namespace, "PersistentVolumeClaim"):
-                faults += _faults(item, claim.spec.resources.requests, {})
-        if faults:
-            text = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
-            raise forbidden(attributes.resource.group_resource, attributes.name, text)
+        for limit_range in self._ranges(attributes):
+            faults = list(dict.fromkeys(_all_faults(limit_range, attributes.object)))
+            if faults:
+                text = faults[0] if len(faults) == 1 else f"[{', '.join(faults)}]"
+                raise forbidden(attributes.resource.group_resource, attributes.name, text)
 
-    def _items(self, namespace: str, kind: str) -> Iterator[LimitRangeItem]:
-        for limit_range in self._caches.list(LimitRange, namespace):
-            yield from (item for item in limit_range.spec.limits if item.type == kind)
+    def _ranges(self, attributes: Attributes) -> list[LimitRange]:
+        changes_pod = attributes.operation == "UPDATE" and attributes.resource.plural == "pods"
+        if attributes.subresource != ("resize" if changes_pod else ""):
+            return []
+        if attributes.old_object is not None and attributes.old_object.metadata.deletionTimestamp:
+            return []
+        return self._caches.list(LimitRange, attributes.namespace)
+
+
+def _all_faults(limit_range: LimitRange, obj: Pod | PersistentVolumeClaim) -> Iterator[str]:
+    for item in limit_range.spec.limits:
+        if isinstance(obj, PersistentVolumeClaim):
+            if item.type == "PersistentVolumeClaim":
+                yield from _minimum(item, obj.spec.resources.requests, {})
+                yield from _maximum_request(item, obj.spec.resources.requests)
+        elif item.type == "Container":
+            for container in (*obj.spec.containers, *obj.spec.initContainers):
+                yield from _faults(item, container.resources.requests, container.resources.limits)
+        elif item.type == "Pod":
+            amounts = pod_request_quantities(obj, overhead=False), pod_limit_quantities(obj, overhead=False)
+            yield from _faults(item, *amounts)
 
 
 def _default_pod(pod: Pod, item: LimitRangeItem) -> None:
@@ -92,7 +98,7 @@ def _minimum(item: LimitRangeItem, requests: dict[str, Quantity], limits: dict[s
             yield f"{subject}.  No request is specified"
         elif request.compare(bound) < 0:
             yield f"{subject}, but request is {request}"
-        if limit is not None and limit.compare(bound) < 0:
+        elif limit is not None and limit.compare(bound) < 0:
             yield f"{subject}, but limit is {limit}"
 
 
@@ -100,15 +106,20 @@ def _maximum(item: LimitRangeItem, requests: dict[str, Quantity], limits: dict[s
     for name, bound in item.max.items():
         subject = f"maximum {name} usage per {item.type} is {bound}"
         request, limit = requests.get(name), limits.get(name)
-        if item.type == "PersistentVolumeClaim":
-            if request is not None and request.compare(bound) > 0:
-                yield f"{subject}, but request is {request}"
-            continue
         if limit is None:
             yield f"{subject}.  No limit is specified"
         elif limit.compare(bound) > 0:
             yield f"{subject}, but limit is {limit}"
-        if request is not None and request.compare(bound) > 0:
+        elif request is not None and request.compare(bound) > 0:
+            yield f"{subject}, but request is {request}"
+
+
+def _maximum_request(item: LimitRangeItem, requests: dict[str, Quantity]) -> Iterator[str]:
+    for name, bound in item.max.items():
+        subject, request = f"maximum {name} usage per {item.type} is {bound}", requests.get(name)
+        if request is None:
+            yield f"{subject}.  No request is specified"
+        elif request.compare(bound) > 0:
             yield f"{subject}, but request is {request}"
 
 
