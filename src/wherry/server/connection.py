@@ -257,24 +257,26 @@ class Connection(asyncio.Protocol):
 
     async def _answer(self, request: Request, answer: Response, alive: bool, chunks: bool) -> None:
         body = answer.body
-        if not isinstance(body, bytes):
-            if not isinstance(body, list):
-                await self._streamed(request, answer, body, alive, chunks)
-                return
-            body = b"".join(body)
-        if len(body) > COMPRESSED_BYTES and request.method == "GET" and _takes_gzip(request):
+        if not isinstance(body, bytes | list):
+            await self._streamed(request, answer, body, alive, chunks)
+            return
+        pieces = [body] if isinstance(body, bytes) else body
+        size = sum(map(len, pieces))
+        if size > COMPRESSED_BYTES and request.method == "GET" and _takes_gzip(request):
             answer.headers |= {"Content-Encoding": "gzip", "Vary": _vary(answer.headers)}
-            body = await asyncio.to_thread(zlib.compress, body, 1, wbits=31)
-        head = self._head(answer, alive, "" if answer.status in _BODILESS else f"Content-Length: {len(body)}\r\n")
+            pieces = [await asyncio.to_thread(zlib.compress, b"".join(pieces), 1, wbits=31)]
+            size = len(pieces[0])
+        head = self._head(answer, alive, "" if answer.status in _BODILESS else f"Content-Length: {size}\r\n")
         if request.method == "HEAD" or answer.status in _BODILESS:
             await self._write(head)
-        elif len(body) <= WRITE_BYTES:
-            await self._write(head + body)
+        elif len(pieces) == 1 and size <= WRITE_BYTES:
+            await self._write(head + pieces[0])
         else:
             await self._write(head)
-            view = memoryview(body)
-            for start in range(0, len(body), WRITE_BYTES):
-                await self._write(view[start : start + WRITE_BYTES])
+            for piece in pieces:
+                view = memoryview(piece)
+                for start in range(0, len(piece), WRITE_BYTES):
+                    await self._write(view[start : start + WRITE_BYTES])
 
     async def _streamed(
         self, request: Request, answer: Response, body: AsyncIterator[bytes], alive: bool, chunks: bool

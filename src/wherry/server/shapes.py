@@ -26,6 +26,10 @@ class _Metadata(msgspec.Struct):
 
 _METADATA = msgspec.json.Decoder(_Metadata)
 
+_ITEMS_PIECE = 512
+"""Items of a list that are joined at once: pieces that fit a processor's cache are joined and sent faster than one
+that does not, and nobody holds a second copy of the whole."""
+
 
 class Shapes:
     """Lists and single objects, in the shape a client accepts."""
@@ -78,10 +82,15 @@ class Shapes:
             orjson.dumps(meta),
             b"{" if items else b"",
         )
-        body = b"".join((head, b",{".join([item[cut:] for item in items]), b"]}"))
-        if wanted.plain and not request.first("pretty"):
-            return Response(200, body)
-        return reply(request, body)
+        pieces = [head]
+        for begin in range(0, len(items), _ITEMS_PIECE):
+            if begin:
+                pieces.append(b",{")
+            pieces.append(b",{".join([item[cut:] for item in items[begin : begin + _ITEMS_PIECE]]))
+        pieces.append(b"]}")
+        if wanted.plain and not request.first("pretty") and len(items) > _ITEMS_PIECE:
+            return Response(200, pieces)
+        return reply(request, b"".join(pieces))
 
     def event(self, request: Request, served: Served, wanted: Accepted, first: bool) -> Callable[[Entry], bytes]:
         """How a watch shows its objects; None of the frames are shared then."""
