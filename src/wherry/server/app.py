@@ -65,7 +65,7 @@ class Server:
         table = strategies(self.caches, self.options.service_cidr, self.options.node_port_range)
         self.registry = Registry(self.caches, table, self.options.runtime_config)
         self.writer = Writer(objects, self.caches, clock, entropy, Ownership(self.options.managed_fields))
-        self.means = Means(self.writer, Deleter(self.writer), Shapes(clock))
+        self.means = Means(self.writer, Deleter(self.writer), Shapes(clock), self.options.features)
         self.custom = CustomResources(self.registry, self.caches, self.writer, self.means.deleter)
         around = Surroundings(
             self.caches,

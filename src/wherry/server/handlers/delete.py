@@ -21,7 +21,8 @@ from wherry.meta.errors import (
 )
 from wherry.server.deletion import Deleted
 from wherry.server.handlers.bodies import WriteOptions
-from wherry.server.handlers.list import list_parameters, selection_of
+from wherry.server.handlers.list import selection_of
+from wherry.server.handlers.parameters import list_parameters
 from wherry.server.handlers.writes import Means
 from wherry.server.http import Request, Response
 from wherry.server.negotiation import body_format, parse, reply
@@ -51,7 +52,7 @@ async def delete(means: Means, served: Served, request: Request) -> Response:
 async def delete_collection(means: Means, served: Served, request: Request) -> Response:
     """200 with the list of what was deleted, as it was."""
     options = delete_options(request)
-    parameters = list_parameters(request)
+    parameters = list_parameters(request, means.features)
     selection = selection_of(request, served, parameters)
     revision = means.writer.caches.revision
     entries, _ = served.cache.page(selection, "", parameters.limit)

@@ -1,6 +1,6 @@
 """GET of one object: the cache's own bytes."""
 
-from wherry.server.handlers.list import parse_revision
+from wherry.server.handlers.parameters import parse_revision
 from wherry.server.handlers.writes import Means
 from wherry.server.http import Request, Response
 from wherry.server.negotiation import accepted, reply

@@ -4,132 +4,33 @@ Every page of a list shows the state at the first page's revision. While nothing
 cache is that state; else the page is read from the store's history, until that is compacted (410).
 """
 
-import base64
-import binascii
-from dataclasses import dataclass
-from typing import Any
-
-import orjson
-
 from wherry.meta import fields, labels
-from wherry.meta.errors import (
-    FieldError,
-    StatusError,
-    bad_request,
-    expired,
-    field_forbidden,
-    internal_error,
-    invalid,
-    not_supported,
-)
+from wherry.meta.errors import bad_request, expired, internal_error
 from wherry.server.caches import too_large
+from wherry.server.handlers.parameters import (
+    ANY_REVISION,
+    EXACT,
+    ListParameters,
+    list_parameters,
+    make_token,
+    parse_revision,
+    read_token,
+)
 from wherry.server.handlers.writes import Means
 from wherry.server.http import Request, Response
-from wherry.server.json_faults import syntax_fault
 from wherry.server.objects import labels_of
 from wherry.server.registry import Served
 from wherry.server.watchcache import Entry, Selection
 from wherry.store.errors import CompactedError, FutureRevisionError
 from wherry.store.protocol import prefix_end
 
-EXACT, NOT_OLDER = "Exact", "NotOlderThan"
 _GONE = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
     "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
     "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
     "deleted between the time the first chunk was returned and now may show up in the list."
 )
-_ANY_REVISION = -1
-"""In a token: go on with whatever there is now."""
 _TOO_OLD = "The resourceVersion for the provided list is too old."
-
-
-@dataclass(frozen=True, slots=True)
-class ListParameters:
-    """What the query of a LIST or WATCH asks for."""
-
-    label_selector: str = ""
-    field_selector: str = ""
-    limit: int = 0
-    continue_token: str = ""
-    resource_version: str = ""
-    match: str = ""
-    send_initial_events: bool | None = None
-    bookmarks: bool = False
-    timeout_seconds: int | None = None
-
-
-_PLAIN = ListParameters()
-
-
-def list_parameters(request: Request) -> ListParameters:
-    """Read the query. Raises 400 for what cannot be read, 422 for what does not fit together."""
-    if not request.query:
-        return _PLAIN
-    first = request.first
-    parameters = ListParameters(
-        first("labelSelector"),
-        first("fieldSelector"),
-        max(0, _integer(first("limit")) or 0),
-        first("continue"),
-        first("resourceVersion"),
-        first("resourceVersionMatch"),
-        None if "sendInitialEvents" not in request.query else _truth(first("sendInitialEvents")),
-        _truth(first("allowWatchBookmarks", "false")),
-        _integer(first("timeoutSeconds")),
-    )
-    _check(parameters, request.info.verb == "watch")
-    return parameters
-
-
-def _truth(text: str) -> bool:
-    return text not in ("0", "false", "False")
-
-
-def _integer(text: str) -> int | None:
-    if not text:
-        return None
-    try:
-        return int(text)
-    except ValueError as error:
-        raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from error
-
-
-def parse_revision(text: str) -> int:
-    """A resourceVersion; 0 for none. Raises 400."""
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdigit()):
-        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
-        raise bad_request(f'invalid resource version: resourceVersion: Invalid value: "{text}": {why}')
-    return int(text)
-
-
-def _check(parameters: ListParameters, watch: bool) -> None:
-    errors: list[FieldError] = []
-    match = parameters.match
-    if parameters.send_initial_events is not None and not watch:
-        errors.append(field_forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
-    if match:
-        if watch and parameters.send_initial_events is None:
-            text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            errors.append(field_forbidden("resourceVersionMatch", text))
-        if not watch and not parameters.resource_version:
-            text = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-            errors.append(field_forbidden("resourceVersionMatch", text))
-        if parameters.continue_token:
-            text = "resourceVersionMatch is forbidden when continue is provided"
-            errors.append(field_forbidden("resourceVersionMatch", text))
-        if match not in (EXACT, NOT_OLDER):
-            errors.append(not_supported("resourceVersionMatch", match, [EXACT, NOT_OLDER, ""]))
-        if match == EXACT and parameters.resource_version == "0":
-            text = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-            errors.append(field_forbidden("resourceVersionMatch", text))
-    if watch and parameters.send_initial_events is not None and match != NOT_OLDER:
-        text = f"sendInitialEvents requires setting resourceVersionMatch to {NOT_OLDER}"
-        errors.append(field_forbidden("resourceVersionMatch", text))
-    if errors:
-        raise invalid("ListOptions.meta.k8s.io", "", errors)
 
 
 def selection_of(request: Request, served: Served, parameters: ListParameters) -> Selection:
@@ -145,6 +46,8 @@ def selection_of(request: Request, served: Served, parameters: ListParameters) -
         text = f"metadata.name={fields.escape(request.info.name)}"
     try:
         by_field = fields.parse(text)
+        if request.info.name and by_field.exact("metadata.name") != request.info.name:
+            raise bad_request("fieldSelector metadata.name doesn't match requested name")
         offered = served.custom.selectable_fields if served.custom else served.stored.selectable_fields
         plain = served.custom is None and not offered
         by_field.check_supported(("metadata.name", "metadata.namespace", *offered), plain)
@@ -155,14 +58,14 @@ def selection_of(request: Request, served: Served, parameters: ListParameters) -
 
 async def list_objects(means: Means, served: Served, request: Request) -> Response:
     """200 with the list. Raises 400, 410, 422, 504."""
-    parameters = list_parameters(request)
+    parameters = list_parameters(request, means.features)
     selection = selection_of(request, served, parameters)
     caches, cache = means.writer.caches, served.cache
     wanted = parse_revision(parameters.resource_version)
     limit, after, exact = parameters.limit, "", 0
     if parameters.continue_token:
-        exact, after = _read_token(parameters)
-        if exact == _ANY_REVISION:
+        exact, after = read_token(parameters)
+        if exact == ANY_REVISION:
             exact = 0
             await caches.fresh()
     elif wanted and (parameters.match == EXACT or (limit and not parameters.match)):
@@ -180,7 +83,7 @@ async def list_objects(means: Means, served: Served, request: Request) -> Respon
     if cache.unreadable:
         raise internal_error(next(iter(cache.unreadable.values())))
     revision = exact or caches.revision
-    token = _make_token(revision, f"{entries[-1].key}\0") if remaining else ""
+    token = make_token(revision, f"{entries[-1].key}\0") if remaining else ""
     if not selection.everything:
         remaining = 0  # upstream does not count what a selector might still leave out
     if served.convert is not None and served.convert.ahead is not None:
@@ -206,7 +109,7 @@ async def _at_revision(
     except CompactedError as error:
         gone = expired(_GONE if parameters.continue_token else _TOO_OLD)
         if parameters.continue_token:
-            gone.continue_token = _make_token(_ANY_REVISION, after)
+            gone.continue_token = make_token(ANY_REVISION, after)
         raise gone from error
     except FutureRevisionError as error:
         raise too_large(revision, means.writer.caches.revision) from error
@@ -223,28 +126,3 @@ async def _at_revision(
                 return entries, len(found.kvs) - index
             entries.append(entry)
     return entries, 0
-
-
-def _make_token(revision: int, start: str) -> str:
-    value = {"v": "meta.k8s.io/v1", "rv": revision, "start": start}
-    return base64.urlsafe_b64encode(orjson.dumps(value)).decode().rstrip("=")
-
-
-def _read_token(parameters: ListParameters) -> tuple[int, str]:
-    if parameters.resource_version not in ("", "0"):
-        raise bad_request("specifying resource version is not allowed when using continue")
-    text = parameters.continue_token
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        if why := syntax_fault(data):
-            raise _bad_token(why)
-        value: Any = orjson.loads(data)
-        if value["v"] != "meta.k8s.io/v1":
-            raise _bad_token(f'unsupported version "{value["v"]}"')
-        return int(value["rv"]), str(value["start"])
-    except (binascii.Error, ValueError, KeyError, TypeError) as error:
-        raise _bad_token(str(error)) from error
-
-
-def _bad_token(why: str) -> StatusError:
-    return bad_request(f"invalid continue token: continue key is not valid: {why}")

@@ -1,7 +1,7 @@
 """WATCH: frames of the cache's events, gathered per loop turn into one write.
 
-A watch without a resourceVersion (or with 0, or with sendInitialEvents) begins with an ADDED event for all there is;
-one with a resourceVersion begins after it, or gets 410 when that is too long ago.
+A watch without a resourceVersion (or with 0, or with sendInitialEvents) begins with an ADDED event for all there is,
+and then a bookmark if it takes them; one with a resourceVersion begins after it, or gets 410 when that is too long ago.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ from typing import Self
 
 from wherry.meta.errors import StatusError
 from wherry.meta.wire import encode
-from wherry.server.handlers.list import list_parameters, parse_revision, selection_of
+from wherry.server.handlers.list import selection_of
+from wherry.server.handlers.parameters import list_parameters, parse_revision
 from wherry.server.handlers.writes import Means
 from wherry.server.http import Request, Response
 from wherry.server.negotiation import accepted
@@ -25,17 +26,20 @@ _INITIAL_BYTES = 256 * 1024
 
 async def watch(means: Means, served: Served, request: Request) -> Response:
     """200 with a stream of events, until the client leaves, the time is up or it falls behind."""
-    parameters = list_parameters(request)
+    parameters = list_parameters(request, means.features)
     selection = selection_of(request, served, parameters)
     caches, cache = means.writer.caches, served.cache
     wanted = parse_revision(parameters.resource_version)
     initial: list[Entry] = []
     with_state = parameters.send_initial_events if parameters.send_initial_events is not None else not wanted
     if with_state or not wanted:
-        if wanted:
-            await caches.wait_for(wanted)
-        elif parameters.resource_version == "":
-            await caches.fresh()
+        try:
+            if wanted:
+                await caches.wait_for(wanted)
+            elif parameters.resource_version == "":
+                await caches.fresh()
+        except StatusError as error:  # as below
+            return Response(200, error_frame(error))
         if with_state:
             initial = cache.page(selection, "", 0)[0]
         since = caches.revision

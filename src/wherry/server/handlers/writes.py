@@ -6,6 +6,7 @@ from typing import Any
 from wherry.meta.errors import bad_request
 from wherry.server.conversions import ConversionNeededError
 from wherry.server.deletion import Deleter
+from wherry.server.features import Features
 from wherry.server.handlers.bodies import WriteOptions
 from wherry.server.http import Request, Response, UserInfo
 from wherry.server.negotiation import accepted, reply
@@ -22,6 +23,7 @@ class Means:
     writer: Writer
     deleter: Deleter
     shapes: Shapes
+    features: Features
 
     def write(self, request: Request, options: WriteOptions) -> Write:
         """The record of one write."""
