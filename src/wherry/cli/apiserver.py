@@ -26,7 +26,6 @@ def _port_range(_context: click.Context, _option: click.Parameter, text: str) ->
 @authentication_options
 @click.option("--service-account-signing-key-file", type=FILE, help="Default: a key made below --data-dir.")
 @click.option("--service-account-key-file", type=FILE, multiple=True, help="Further keys whose tokens are believed.")
-@click.option("--service-account-issuer", default="https://kubernetes.default.svc.cluster.local", show_default=True)
 @click.option("--service-cluster-ip-range", default="10.0.0.0/24", show_default=True, help="Addresses of Services.")
 @click.option(
     "--service-node-port-range",

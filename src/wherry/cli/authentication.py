@@ -41,6 +41,27 @@ _OPTIONS = (
         help="Secrets of type bootstrap.kubernetes.io/token as credentials.",
     ),
     click.option(
+        "--service-account-issuer",
+        multiple=True,
+        default=("https://kubernetes.default.svc.cluster.local",),
+        show_default=True,
+        help="Of service accounts' tokens; further ones are believed, too.",
+    ),
+    click.option("--service-account-jwks-uri", default="", help="Where others find the keys of these tokens; https."),
+    click.option(
+        "--service-account-max-token-expiration",
+        callback=seconds,
+        default="0s",
+        help="How long these tokens live at most.",
+    ),
+    click.option(
+        "--service-account-extend-token-expiration",
+        type=bool,
+        default=True,
+        show_default=True,
+        help="Give pods that may not reload their token one for a year.",
+    ),
+    click.option(
         "--api-audiences", multiple=True, callback=names, help="What tokens must be for; default: the issuers."
     ),
     click.option(

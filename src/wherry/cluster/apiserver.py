@@ -61,7 +61,6 @@ class ApiServerFlags:
     tls_private_key_file: Path | None
     service_account_signing_key_file: Path | None
     service_account_key_file: tuple[Path, ...]
-    service_account_issuer: str
     service_cluster_ip_range: str
     service_node_port_range: tuple[int, int]
     authorization_mode: str
@@ -193,7 +192,7 @@ class Settings:
         modes = tuple(flags.authorization_mode.split(","))
         if unknown := [mode for mode in modes if mode not in MODES]:
             raise ClusterError(f"--authorization-mode {unknown[0]} is not supported: choose of {', '.join(MODES)}")
-        authentication = flags.authentication.options([flags.service_account_issuer])
+        authentication = flags.authentication.options()
         configured = authentication.configuration and authentication.configuration.anonymous
         if authentication.anonymous and not configured and "AlwaysAllow" in modes:
             log.warning("anonymous requests are refused, because --authorization-mode AlwaysAllow would allow them all")
@@ -203,7 +202,10 @@ class Settings:
             authentication=authentication,
             authorization_modes=modes,
             audiences=flags.authentication.api_audiences,
-            issuer=flags.service_account_issuer,
+            issuers=flags.authentication.issuers(),
+            keys_url=flags.authentication.service_account_jwks_uri,
+            token_seconds_max=flags.authentication.seconds_max(),
+            extend_tokens=flags.authentication.service_account_extend_token_expiration,
             signing_key=self._signing_key(),
             verification_keys=tuple(_public_key(path) for path in flags.service_account_key_file),
             owner_references_need_permission=OwnerReferencesPermissionEnforcement.name
@@ -278,13 +280,14 @@ def _surface(flags: ApiServerFlags) -> tuple[RuntimeConfig, Features]:
 
 def _aggregation(flags: ApiServerFlags) -> AggregationOptions:
     cert, key = flags.proxy_client_cert_file, flags.proxy_client_key_file
+    private = flags.authentication.private_headers()
     if cert is None or key is None:
-        return AggregationOptions()
+        return AggregationOptions(private_headers=private)
     try:
         ssl.create_default_context().load_cert_chain(cert, key)
     except (OSError, ssl.SSLError) as error:
         raise ClusterError(f"--proxy-client-cert-file, --proxy-client-key-file: {error}") from error
-    return AggregationOptions(str(cert), str(key))
+    return AggregationOptions(str(cert), str(key), private)
 
 
 def _traffic(flags: ApiServerFlags) -> TrafficOptions:

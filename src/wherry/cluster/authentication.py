@@ -1,6 +1,5 @@
 """What the API server's flags about authentication mean. Everything they name is read before the server starts."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,10 @@ class AuthenticationFlags:
     """None: not given."""
     token_auth_file: Path | None
     enable_bootstrap_token_auth: bool
+    service_account_issuer: tuple[str, ...]
+    service_account_jwks_uri: str
+    service_account_max_token_expiration: float
+    service_account_extend_token_expiration: bool
     api_audiences: tuple[str, ...]
     authentication_token_webhook_config_file: Path | None
     authentication_token_webhook_version: str
@@ -54,8 +57,28 @@ class AuthenticationFlags:
         """These flags, removed from all that were given."""
         return cls(**{item.name: flags.pop(item.name) for item in fields(cls)})
 
-    def options(self, issuers: Sequence[str]) -> AuthenticationOptions:
-        """`issuers`: of this server's own tokens. Raises ClusterError."""
+    def issuers(self) -> tuple[str, ...]:
+        """Of this server's own tokens. Raises ClusterError."""
+        found = self.service_account_issuer
+        for index, issuer in enumerate(found):
+            if not issuer:
+                raise ClusterError("service-account-issuer should not be an empty string")
+            if issuer in found[:index]:
+                raise ClusterError(f'service-account-issuer "{issuer}" is already specified')
+        if self.service_account_jwks_uri and not self.service_account_jwks_uri.startswith("https://"):
+            why = f"service-account-jwks-uri requires https scheme, parsed as: {self.service_account_jwks_uri}"
+            raise ClusterError(why)
+        return found
+
+    def seconds_max(self) -> int:
+        """How long tokens live at most; 0: no limit. Raises ClusterError."""
+        limit = int(self.service_account_max_token_expiration)
+        if limit and not 3600 <= limit <= 1 << 32:
+            raise ClusterError("the service-account-max-token-expiration must be between 1 hour and 2^32 seconds")
+        return limit
+
+    def options(self) -> AuthenticationOptions:
+        """Raises ClusterError."""
         made = AuthenticationOptions(
             client_ca=self.client_ca_file,
             front_proxy=self._front_proxy(),
@@ -64,10 +87,10 @@ class AuthenticationFlags:
             bootstrap_tokens=self.enable_bootstrap_token_auth,
             webhook=self._webhook(),
         )
-        self._add_jwt(made, issuers)
+        self._add_jwt(made)
         return made
 
-    def _add_jwt(self, made: AuthenticationOptions, issuers: Sequence[str]) -> None:
+    def _add_jwt(self, made: AuthenticationOptions) -> None:
         path = self.authentication_config
         given = any(getattr(self, item.name) for item in fields(self) if item.name.startswith("oidc_"))
         if path is None and not given:
@@ -97,7 +120,7 @@ class AuthenticationFlags:
                 )
             made.anonymous = found.anonymous.enabled
             made.anonymous_paths = tuple(item.path for item in found.anonymous.conditions)
-        if errors := list(configuration.faults(found, issuers)):
+        if errors := list(configuration.faults(found, self.issuers())):
             raise ClusterError(f"invalid authentication configuration: {aggregate(errors)}")
         made.configuration = found
 
@@ -130,6 +153,12 @@ class AuthenticationFlags:
     def authorities(self) -> list[Path]:
         """Files of those who vouch for client certificates."""
         return [path for path in (self.client_ca_file, self.requestheader_client_ca_file) if path]
+
+    def private_headers(self) -> tuple[str, ...]:
+        """How the headers begin by which proxies say who asks."""
+        names = (*self.requestheader_username_headers, *self.requestheader_group_headers)
+        more = (*self.requestheader_uid_headers, *self.requestheader_extra_headers_prefix)
+        return tuple(name.strip().lower() for name in (*names, *more))
 
     def _front_proxy(self) -> FrontProxyOptions | None:
         for name in ("username_headers", "group_headers", "extra_headers_prefix", "allowed_names", "uid_headers"):

@@ -23,6 +23,7 @@ from wherry.server.admission.chain import built_in_plugins
 from wherry.server.admission.configured import ConfiguredAdmission
 from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.aggregation.aggregator import Aggregator
+from wherry.server.authn.legacy_use import LegacyUse
 from wherry.server.bootstrap import bootstrap, publish_authentication
 from wherry.server.caches import Caches, ObjectStore
 from wherry.server.customresources.serving import CustomResources
@@ -87,6 +88,8 @@ class Server:
             }
         self.edges = Edges(self.options.edges, around)
         self.custom.callouts = self.edges.callouts
+        self._legacy_use = LegacyUse(self.loopback_client, clock)
+        self.edges.verifier.legacy_used = self._legacy_use.note
         self.content = ContentFilter(self.registry.find)
         self.registry.on_change(self.edges.resources_changed)
         self.dispatch = Dispatcher(self.registry, self.means)
@@ -149,6 +152,7 @@ class Server:
     async def close(self) -> None:
         """End watches and connections. The store is the caller's to close."""
         await self.traffic.close()
+        await self._legacy_use.close()
         await self.aggregator.close()
         await self.custom.close()
         await self.caches.close()

@@ -31,7 +31,7 @@ from wherry.server.filters.authorization import AuthorizationFilter
 from wherry.server.filters.impersonation import ImpersonationFilter
 from wherry.server.handlers.proxying import Proxies
 from wherry.server.handlers.reviews import Reviews
-from wherry.server.handlers.status_endpoints import Check, StatusEndpoints
+from wherry.server.handlers.status_endpoints import Check, Published, StatusEndpoints
 from wherry.server.handlers.streaming import PodStreams
 from wherry.server.handlers.token import TokenHandler
 from wherry.server.http import Handler, Request
@@ -58,10 +58,16 @@ class EdgeOptions:
 
     authentication: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     authorization_modes: tuple[str, ...] = ("Node", "RBAC")
-    issuer: str = "https://kubernetes.default.svc.cluster.local"
-    """`iss` of service-account tokens, and where their keys are published."""
+    issuers: tuple[str, ...] = ("https://kubernetes.default.svc.cluster.local",)
+    """`iss` of service-account tokens: the first of new ones, all of those that are believed."""
+    keys_url: str = ""
+    """Where others find the keys of these tokens; empty: at the advertised address."""
     audiences: tuple[str, ...] = ()
-    """Audiences this server answers to; empty: the issuer."""
+    """Audiences this server answers to; empty: the issuers."""
+    token_seconds_max: int = 0
+    """How long service-account tokens live at most; 0: as long as is asked for."""
+    extend_tokens: bool = True
+    """Give pods of old a year, see WARN_SECONDS in tokens.py."""
     signing_key: bytes | None = None
     """PEM private key of service-account tokens; None: no tokens are issued."""
     verification_keys: tuple[bytes, ...] = ()
@@ -100,11 +106,12 @@ class Edges:
         self.node_graph = NodeGraph()
         self._authorization_modes = options.authorization_modes
         self.authorizer = self._make_authorizer(options.authorization_modes)
-        audiences = list(options.audiences) or [options.issuer]
+        audiences = list(options.audiences or options.issuers)
         signing = SigningKey(options.signing_key) if options.signing_key else None
-        keys = ([signing.public] if signing else []) + [VerificationKey.from_pem(p) for p in options.verification_keys]
-        self.verifier = TokenVerifier(keys, [options.issuer], audiences, around.caches, around.clock)
-        self.issuer = TokenIssuer(signing, options.issuer, around.clock, around.entropy) if signing else None
+        keys = [signing.public] if signing else []
+        keys += [key for pem in options.verification_keys for key in VerificationKey.from_pem(pem)]
+        self.verifier = TokenVerifier(keys, options.issuers, audiences, around.caches, around.clock)
+        self.issuer = TokenIssuer(signing, options.issuers[0], around.clock, around.entropy) if signing else None
         self.files = FileFollower(around.clock)
         self.callers = Callers(
             options.authentication, self.verifier, audiences, around.caches, self.callouts, around.clock, self.files
@@ -129,11 +136,24 @@ class Edges:
         self.openapi = OpenApi(around.resources, KUBERNETES_VERSION, around.custom_schema)
         self.kubelets = Kubelets(around.caches, lambda: _context(options))
         self._reviews = Reviews(self.authorizer, self.authentication, audiences)
-        self._token = TokenHandler(self.issuer, audiences, around.caches) if self.issuer else None
+        self._token = (
+            TokenHandler(
+                self.issuer,
+                audiences,
+                around.caches,
+                extend=options.extend_tokens,
+                seconds_max=options.token_seconds_max,
+            )
+            if self.issuer
+            else None
+        )
         self._streams = PodStreams(around.caches, self.kubelets)
         self._proxies = Proxies(around.caches, self.kubelets, around.entropy)
         health = [(name, around.health.get(name, {})) for name in ("healthz", "livez", "readyz")]
-        self._status = StatusEndpoints(self.metrics, health, options.issuer, keys, self._paths)
+        published = Published(
+            options.issuers[0], options.keys_url or f"https://{options.advertised}/openid/v1/jwks", keys
+        )
+        self._status = StatusEndpoints(self.metrics, health, published, self._paths)
 
     def _make_authorizer(self, modes: Iterable[str]) -> Authorizer:
         made: dict[str, Callable[[], Authorizer]] = {

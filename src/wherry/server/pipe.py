@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterable
 from typing import cast
 
+from wherry.server.callouts.passing import PRIVATE
 from wherry.server.connection import Connection
 
 _HOP_BY_HOP = frozenset(
@@ -68,10 +69,19 @@ class _Half(asyncio.Protocol):
             self.peer.transport.close()
 
 
-def handshake(method: str, target: str, host: str, headers: Iterable[tuple[str, str]]) -> bytes:
+def handshake(
+    method: str,
+    target: str,
+    host: str,
+    headers: Iterable[tuple[str, str]],
+    added: Iterable[tuple[str, str]] = (),
+    private: tuple[str, ...] = PRIVATE,
+) -> bytes:
     """The request head to send to the backend: the client's, without its credentials and hop-by-hop headers."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in headers if name.lower() not in _HOP_BY_HOP]
+    kept = ((name, value) for name, value in headers if not name.lower().startswith(private))
+    lines += [f"{name}: {value}" for name, value in kept if name.lower() not in _HOP_BY_HOP]
+    lines += [f"{name}: {value}" for name, value in added]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 

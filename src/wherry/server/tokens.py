@@ -7,7 +7,8 @@ live in Secrets. The wire format of claims is Kubernetes'; PyJWT does the crypto
 """
 
 import base64
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -17,9 +18,16 @@ from typing import TYPE_CHECKING, Any
 from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
 from wherry.api.core_v1 import Node, Pod, Secret, ServiceAccount
+from wherry.meta.errors import quote
 from wherry.meta.object import KubernetesObject
 from wherry.meta.time import parse_time
-from wherry.server.authn.identity import CREDENTIAL_ID, Verified, service_account_groups, service_account_name
+from wherry.server.authn.identity import (
+    CREDENTIAL_ID,
+    TokenError,
+    Verified,
+    service_account_groups,
+    service_account_name,
+)
 from wherry.server.http import UserInfo
 from wherry.server.strategies.strategy import Caches
 
@@ -40,6 +48,8 @@ EXTENDED_SECONDS = 365 * 24 * 3600
 LEEWAY_SECONDS = 60
 """Clocks may differ by this much; a deleted pod's token also lives this long, for its last requests."""
 _EXTRA = "authentication.kubernetes.io/"
+_INVALIDATED = "service account token has been invalidated"
+_PEM = re.compile(rb"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +95,22 @@ class VerificationKey:
         self.id = base64.urlsafe_b64encode(sha256(der).digest()).rstrip(b"=").decode()
 
     @classmethod
-    def from_pem(cls, pem: bytes) -> "VerificationKey":
-        """A public key, or the public half of a private one."""
+    def from_pem(cls, pem: bytes) -> "list[VerificationKey]":
+        """Public keys, public halves of private ones, and those of certificates. Raises ValueError without any."""
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
+        from cryptography.x509 import load_pem_x509_certificate
 
-        if b"PRIVATE KEY" in pem:
-            return SigningKey(pem).public
-        return cls(load_pem_public_key(pem))  # type: ignore[arg-type]
+        found: list[VerificationKey] = []
+        for block in _PEM.finditer(pem):
+            if b"PRIVATE KEY" in block[1]:
+                found.append(SigningKey(block[0]).public)
+            elif block[1] == b"CERTIFICATE":
+                found.append(cls(load_pem_x509_certificate(block[0]).public_key()))  # type: ignore[arg-type]
+            elif b"PUBLIC KEY" in block[1]:
+                found.append(cls(load_pem_public_key(block[0])))  # type: ignore[arg-type]
+        if not found:
+            raise ValueError("data does not contain any valid RSA or ECDSA public keys")
+        return found
 
     @cached_property
     def algorithm(self) -> str:
@@ -123,8 +142,8 @@ class TokenIssuer:
 
     def issue(
         self, subject: TokenSubject, audiences: Sequence[str], seconds: int, *, extend: bool = False
-    ) -> tuple[str, datetime]:
-        """A token and the time at which the client should have replaced it. `extend`: see `WARN_SECONDS`."""
+    ) -> tuple[str, str, datetime]:
+        """A token, its id, and when the client should have replaced it. `extend`: see `WARN_SECONDS`."""
         import jwt
 
         now = self._clock.now().replace(microsecond=0)
@@ -133,19 +152,20 @@ class TokenIssuer:
         lifetime = EXTENDED_SECONDS if extend else seconds
         if extend:
             private["warnafter"] = issued + seconds
+        token_id = self._entropy.uid()
         claims = {
             "aud": list(audiences),
             "exp": issued + lifetime,
             "iat": issued,
             "iss": self._issuer,
-            "jti": self._entropy.uid(),
+            "jti": token_id,
             "kubernetes.io": private,
             "nbf": issued,
             "sub": service_account_name(subject.namespace, subject.name),
         }
         key = self._key
         token = jwt.encode(claims, key.private, algorithm=key.public.algorithm, headers={"kid": key.public.id})
-        return token, now + timedelta(seconds=seconds)
+        return token, token_id, now + timedelta(seconds=seconds)
 
     def issue_legacy(self, account: ServiceAccount, secret_name: str) -> str:
         """The everlasting token that a Secret of type kubernetes.io/service-account-token holds."""
@@ -167,7 +187,9 @@ class TokenIssuer:
 def _private_claims(subject: TokenSubject) -> dict[str, Any]:
     claims: dict[str, Any] = {"namespace": subject.namespace}
     bound = [bound for bound in (subject.node, subject.bound) if bound]
-    claims |= {item.kind.lower(): {"name": item.name, "uid": item.uid} for item in bound}
+    claims |= {
+        item.kind.lower(): {"name": item.name, "uid": item.uid} if item.uid else {"name": item.name} for item in bound
+    }
     claims["serviceaccount"] = {"name": subject.name, "uid": subject.uid}
     return claims
 
@@ -188,92 +210,144 @@ class TokenVerifier:
         self.audiences = list(audiences)
         self._caches = caches
         self._clock = clock
+        self.legacy_used: Callable[[Secret], None] = lambda secret: None
+        """Told of every use of a token that lives in a Secret."""
 
     def verify(self, token: str, audiences: Sequence[str]) -> Verified | None:
-        """Check everything; None for whatever is not a valid service-account token for one of `audiences`."""
+        """Check everything; None for what is no token of these issuers. Raises TokenError for one that is not good."""
         claims = self._signed_claims(token)
         if claims is None:
             return None
         if claims.get("iss") == LEGACY_ISSUER:
-            return self._verify_legacy(token, claims)
-        if claims.get("iss") not in self.issuers or not self._is_current(claims):
-            return None
+            return self._verify_legacy(token, claims, audiences)
         stated = claims.get("aud") or []
-        common = [item for item in ([stated] if isinstance(stated, str) else stated) if item in audiences]
+        given = [stated] if isinstance(stated, str) else stated
+        common = [item for item in given if item in audiences]
+        if not common:
+            shown = " ".join(map(quote, given)), " ".join(map(quote, audiences))
+            raise TokenError(f"token audiences [{shown[0]}] is invalid for the target audiences [{shown[1]}]")
+        self._check_time(claims)
         private = claims.get("kubernetes.io")
-        if not common or not isinstance(private, dict):
-            return None
+        if not isinstance(private, dict):
+            raise TokenError("service account token claims could not be validated due to unexpected private claim")
         user = self._bound_user(private, str(claims.get("jti", "")))
-        if user is None or claims.get("sub") != user.name:
+        if claims.get("sub") != user.name:
             return None
-        return Verified(user, common)
+        return Verified(user, common, self._stale(private, user.name))
 
     def _signed_claims(self, token: str) -> dict[str, Any] | None:
+        """Those of a token of ours; None for tokens of others. Raises TokenError for one that we did not sign."""
         if token.count(".") != 2:
             return None
         import jwt
 
+        options: Any = {"verify_" + name: False for name in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
+            claimed = jwt.decode(token, options=options | {"verify_signature": False}).get("iss")
         except jwt.InvalidTokenError:
             return None
-        candidates = [key for key in self.keys if key_id in (None, key.id)]
-        options: Any = {"verify_" + name: False for name in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
+        if claimed != LEGACY_ISSUER and claimed not in self.issuers:
+            return None
+        candidates = [key for key in self.keys if key_id in (None, "", key.id)]
         for key in candidates:
             try:
                 return jwt.decode(token, key.public, algorithms=[key.algorithm], options=options)
             except jwt.InvalidTokenError:
                 continue
-        return None
+        raise TokenError(
+            "go-jose/go-jose: error in cryptographic primitive" if candidates else "invalid signature, no keys found"
+        )
 
-    def _is_current(self, claims: dict[str, Any]) -> bool:
+    def _check_time(self, claims: dict[str, Any]) -> None:
         now = self._clock.now().timestamp()
         try:
-            return float(claims["exp"]) + LEEWAY_SECONDS > now >= float(claims.get("nbf", 0)) - LEEWAY_SECONDS
-        except (KeyError, TypeError, ValueError):
-            return False
+            end, begin, issued = (float(claims.get(name, now)) for name in ("exp", "nbf", "iat"))
+        except (TypeError, ValueError) as error:
+            raise TokenError(f"service account token claim could not be validated: {error}") from error
+        if "exp" not in claims or now - LEEWAY_SECONDS > end:
+            raise TokenError("service account token has expired")
+        if now + LEEWAY_SECONDS < begin:
+            raise TokenError("service account token is not valid yet")
+        if now + LEEWAY_SECONDS < issued:
+            raise TokenError("service account token is issued in the future")
 
-    def _bound_user(self, private: dict[str, Any], token_id: str) -> UserInfo | None:
-        namespace, account = str(private.get("namespace", "")), _reference(private, "serviceaccount")
-        if account is None or not self._lives(ServiceAccount, namespace, *account):
-            return None
+    def _stale(self, private: dict[str, Any], subject: str) -> dict[str, str]:
+        """What the audit log is told of a client that should have come back for a new token."""
+        warn_after, now = private.get("warnafter"), self._clock.now().timestamp()
+        if not isinstance(warn_after, int) or now <= warn_after:
+            return {}
+        text = f"subject: {subject}, seconds after warning threshold: {int(now) - warn_after}"
+        return {"authentication.k8s.io/stale-token": text}
+
+    def _bound_user(self, private: dict[str, Any], token_id: str) -> UserInfo:
+        namespace, account = str(private.get("namespace", "")), _reference(private, "serviceaccount") or ("", "")
+        self._check_account(namespace, *account)
         extra = {CREDENTIAL_ID: [f"JTI={token_id}"]} if token_id else {}
         pod, secret, node = (_reference(private, kind) for kind in ("pod", "secret", "node"))
-        if secret and not self._lives(Secret, namespace, *secret):
-            return None
+        if secret:
+            self._check_lives(Secret, namespace, *secret)
         if pod:
-            if not self._lives(Pod, namespace, *pod):
-                return None
+            self._check_lives(Pod, namespace, *pod)
             extra |= {_EXTRA + "pod-name": [pod[0]], _EXTRA + "pod-uid": [pod[1]]}
-        elif node and not self._lives(Node, None, *node):
-            return None
+        elif node:
+            self._check_lives(Node, None, *node)
         if node:
-            extra |= {_EXTRA + "node-name": [node[0]], _EXTRA + "node-uid": [node[1]]}
+            extra[_EXTRA + "node-name"] = [node[0]]
+            if node[1]:
+                extra[_EXTRA + "node-uid"] = [node[1]]
         name, uid = account
         return UserInfo(service_account_name(namespace, name), uid, service_account_groups(namespace), extra)
 
-    def _verify_legacy(self, token: str, claims: dict[str, Any]) -> Verified | None:
-        namespace, name = claims.get(_LEGACY + "namespace", ""), claims.get(_LEGACY + "service-account.name", "")
-        uid, secret_name = claims.get(_LEGACY + "service-account.uid", ""), claims.get(_LEGACY + "secret.name", "")
+    def _verify_legacy(self, token: str, claims: dict[str, Any], audiences: Sequence[str]) -> Verified:
+        """A token that lives in a Secret (server's audiences only)."""
+        names = ("namespace", "secret.name", "service-account.name", "service-account.uid")
+        namespace, secret_name, name, uid = (str(claims.get(_LEGACY + item, "")) for item in names)
+        common = [item for item in self.audiences if item in audiences]
+        if not common:
+            shown = " ".join(map(quote, self.audiences)), " ".join(map(quote, audiences))
+            raise TokenError(f"token audiences [{shown[0]}] is invalid for the target audiences [{shown[1]}]")
         secret = self._caches.get(Secret, namespace, secret_name)
-        if secret is None or secret.metadata.deletionTimestamp or _INVALID_SINCE in secret.metadata.labels:
-            return None
+        if secret is None or secret.metadata.deletionTimestamp:
+            raise TokenError(_INVALIDATED)
+        if _INVALID_SINCE in secret.metadata.labels:
+            raise TokenError("service account token has been marked invalid")
         try:
             stored = base64.b64decode(secret.data.get("token", ""))
         except ValueError:
-            return None
-        if stored != token.encode() or not self._lives(ServiceAccount, namespace, name, uid):
-            return None
+            stored = b""
+        if stored != token.encode():
+            raise TokenError("service account token does not match server's copy")
+        self._check_account(namespace, name, uid)
+        self.legacy_used(secret)
+        user = service_account_name(namespace, name)
         extra = {_EXTRA + "secret-name": [secret_name]}
-        groups = service_account_groups(namespace)
-        return Verified(UserInfo(service_account_name(namespace, name), uid, groups, extra))
+        annotations = {"authentication.k8s.io/legacy-token": user}
+        return Verified(UserInfo(user, uid, service_account_groups(namespace), extra), common, annotations)
 
-    def _lives(self, kind: type[KubernetesObject], namespace: str | None, name: str, uid: str) -> bool:
+    def _check_account(self, namespace: str, name: str, uid: str) -> None:
+        account = self._caches.get(ServiceAccount, namespace, name)
+        if account is None:
+            raise TokenError(f"serviceaccounts {quote(name)} not found")
+        if account.metadata.uid != uid:
+            raise TokenError(f"service account UID ({account.metadata.uid}) does not match claim ({uid})")
+        if self._gone(account):
+            raise TokenError(f"service account {namespace}/{name} has been deleted")
+
+    def _check_lives(self, kind: type[KubernetesObject], namespace: str | None, name: str, uid: str) -> None:
         found = self._caches.get(kind, namespace, name)
-        if found is None or found.metadata.uid != uid:
-            return False
+        if found is None:
+            raise TokenError(_INVALIDATED)
+        if found.metadata.uid != uid:
+            what = kind.__name__.lower()
+            why = f"({found.metadata.uid}) does not match service account {what} ref claim ({uid})"
+            raise TokenError(f"{what} UID {why}")
+        if self._gone(found):
+            raise TokenError(_INVALIDATED)
+
+    def _gone(self, found: KubernetesObject) -> bool:
         deleted = found.metadata.deletionTimestamp
-        return deleted is None or parse_time(deleted) + timedelta(seconds=LEEWAY_SECONDS) > self._clock.now()
+        return deleted is not None and parse_time(deleted) + timedelta(seconds=LEEWAY_SECONDS) < self._clock.now()
 
 
 def _reference(private: dict[str, Any], kind: str) -> tuple[str, str] | None:

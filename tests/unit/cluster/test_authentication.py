@@ -13,6 +13,10 @@ from wherry.cluster.authentication import AuthenticationFlags
 from wherry.cluster.failure import ClusterError
 from wherry.server.authn.options import AuthenticationOptions
 
+NO_UID = (
+    "--requestheader-uid-headers is set without specifying the standard X-Remote-Uid header - "
+    "API aggregation will not work"
+)
 OIDC = ("--oidc-issuer-url=https://a", "--oidc-client-id=x")
 
 
@@ -22,10 +26,12 @@ def options(*flags: str) -> AuthenticationOptions:
     @click.command()
     @authentication_options
     def command(**given: Any) -> None:
-        made.append(AuthenticationFlags.take(given).options(["https://own"]))
+        taken = AuthenticationFlags.take(given)
+        taken.issuers(), taken.seconds_max()
+        made.append(taken.options())
         assert not given
 
-    result = CliRunner().invoke(command, flags)
+    result = CliRunner().invoke(command, ["--service-account-issuer=https://own", *flags])
     if isinstance(result.exception, ClusterError):
         raise result.exception
     assert not result.exception, result.output
@@ -87,6 +93,17 @@ def test_the_file_says_where_nobody_may_ask(tmp_path: Path) -> None:
             ("--oidc-groups-claim=g",),
             "oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set",
         ),
+        (
+            ("--service-account-max-token-expiration=30m",),
+            "the service-account-max-token-expiration must be between 1 hour and 2^32 seconds",
+        ),
+        (("--service-account-issuer=https://own",), 'service-account-issuer "https://own" is already specified'),
+        (
+            ("--service-account-jwks-uri=http://a",),
+            "service-account-jwks-uri requires https scheme, parsed as: http://a",
+        ),
+        (("--requestheader-uid-headers=X",), NO_UID),
+        (("--requestheader-group-headers= ",), 'empty value in "requestheader-group-headers"'),
         ((*OIDC, "--oidc-signing-algs=HS256"), '--oidc-signing-algs: unsupported signing alg: "HS256"'),
         ((*OIDC, "--oidc-required-claim=x"), "--oidc-required-claim x: not a claim such as hd=example.org"),
         (
@@ -119,3 +136,12 @@ def test_file_and_flags_must_not_say_the_same_twice(tmp_path: Path) -> None:
         options(path, *OIDC)
     with pytest.raises(ClusterError, match="--anonymous-auth flag cannot be set when anonymous field is configured"):
         options(path, "--anonymous-auth=true")
+
+
+def test_clients_of_the_same_authority_as_proxies_must_not_pass_for_them(tmp_path: Path) -> None:
+    (tmp_path / "ca").write_text("-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n")
+    both = (f"--client-ca-file={tmp_path / 'ca'}", f"--requestheader-client-ca-file={tmp_path / 'ca'}")
+    with pytest.raises(ClusterError, match="contain overlapping certificates"):
+        options(*both)
+    made = options(*both, "--requestheader-allowed-names=a,b", "--requestheader-username-headers=X-User").front_proxy
+    assert made is not None and (made.names, made.username_headers) == (("a", "b"), ("X-User",))

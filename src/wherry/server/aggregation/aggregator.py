@@ -27,6 +27,7 @@ from wherry.server.aggregation.local import plan
 from wherry.server.aggregation.proxy import pass_on, unavailable, user_headers
 from wherry.server.caches import Caches
 from wherry.server.callouts.client import CalloutError, Callouts, Remote
+from wherry.server.callouts.passing import PRIVATE
 from wherry.server.http import Handler, Request, Response
 from wherry.server.watchcache import Entry
 
@@ -42,6 +43,8 @@ class AggregationOptions:
 
     proxy_client_certificate: str | None = None
     proxy_client_key: str | None = None
+    private_headers: tuple[str, ...] = ()
+    """Beginnings of headers by which proxies in front of this server say who asks, beyond the usual ones."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class Aggregator(Others):
         resources: Callable[[], Iterable[Resource]],
         changed: Callable[[], None],
     ) -> None:
+        self._private = PRIVATE + options.private_headers
         self._certificate = _read(options.proxy_client_certificate)
         self._key = _read(options.proxy_client_key)
         self._caches, self._make_client, self._callouts = caches, client, callouts
@@ -208,7 +212,7 @@ class Aggregator(Others):
         async def serve(request: Request) -> Response:
             if not extension.foreign.fresh or isinstance(extension.remote, CalloutError):
                 return unavailable()
-            return await pass_on(request, extension.remote, self._callouts)
+            return await pass_on(request, extension.remote, self._callouts, self._private)
 
         return serve
 

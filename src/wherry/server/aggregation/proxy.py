@@ -6,12 +6,10 @@ from urllib.parse import urlsplit
 
 from wherry.meta.errors import StatusError, service_unavailable
 from wherry.server.callouts.client import Callouts, Remote, explain, tls_options
-from wherry.server.callouts.passing import HOP_BY_HOP, answer_of
+from wherry.server.callouts.passing import HOP_BY_HOP, PRIVATE, answer_of
 from wherry.server.connection import Connection
 from wherry.server.http import Request, Response, UserInfo
 from wherry.server.negotiation import status_response
-
-_OURS = ("x-remote-user", "x-remote-uid", "x-remote-group", "x-remote-extra-")
 
 
 def user_headers(user: UserInfo) -> Iterator[tuple[str, str]]:
@@ -31,8 +29,8 @@ def unavailable() -> Response:
     return Response(503, b"service unavailable\n", content_type="text/plain; charset=utf-8")
 
 
-async def pass_on(request: Request, remote: Remote, callouts: Callouts) -> Response:
-    """The extension server's answer. Raises 503 when it gives none."""
+async def pass_on(request: Request, remote: Remote, callouts: Callouts, private: tuple[str, ...] = PRIVATE) -> Response:
+    """The extension server's answer. `private`: what no client may tell it. Raises 503 when it gives none."""
     import yarl
     from aiohttp import ClientError
     from multidict import CIMultiDict
@@ -43,11 +41,11 @@ async def pass_on(request: Request, remote: Remote, callouts: Callouts) -> Respo
         return unavailable()
     query = f"?{request.query_string}" if request.query_string else ""
     path = url_quote(request.path, safe="/:@!$&'()*+,;=~") + query
-    headers: CIMultiDict[str] = CIMultiDict(_kept(request))
+    headers: CIMultiDict[str] = CIMultiDict(_kept(request, private))
     for name, value in user_headers(request.user or UserInfo()):
         headers.add(name, value)
     if "upgrade" in request.headers.get("connection", "").lower() and request.raw is not None:
-        return _upgrade(request, remote, path, headers)
+        return _upgrade(request, remote, path, private)
     headers["Host"] = host
     try:
         reply = await callouts.session.request(
@@ -63,10 +61,10 @@ async def pass_on(request: Request, remote: Remote, callouts: Callouts) -> Respo
     return answer_of(reply)
 
 
-def _kept(request: Request) -> Iterator[tuple[str, str]]:
+def _kept(request: Request, private: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """The client's headers without its credentials and without what only this server may claim."""
     for name, value in request.headers.items():
-        if name not in HOP_BY_HOP and not name.startswith(_OURS):
+        if name not in HOP_BY_HOP and not name.startswith(private):
             yield name, value
     if request.remote:
         before = request.headers.get("x-forwarded-for")
@@ -77,14 +75,14 @@ def _no_answer(error: BaseException) -> StatusError:
     return service_unavailable(f"error trying to reach service: {explain(error)}")
 
 
-def _upgrade(request: Request, remote: Remote, path: str, headers: object) -> Response:
+def _upgrade(request: Request, remote: Remote, path: str, private: tuple[str, ...]) -> Response:
     from wherry.server.pipe import handshake, splice
 
     async def upgrade(connection: Connection) -> Response | None:
         base, host = remote.locate()
         parts = urlsplit(base)
-        kept = [(name, value) for name, value in request.pairs or () if not name.startswith(_OURS)]
-        head = handshake(request.method, path, host, [*kept, *user_headers(request.user or UserInfo())])
+        told = user_headers(request.user or UserInfo())
+        head = handshake(request.method, path, host, request.pairs or (), told, private)
         try:
             port = parts.port or 443
             await splice(connection, parts.hostname or "", port, remote.tls, head, remote.server_name)

@@ -34,6 +34,8 @@ class Verified:
     user: UserInfo
     audiences: list[str] = field(default_factory=list)
     """Those of the token that were asked for; empty when it is not bound to any."""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """What the audit log is told of its use."""
 
 
 class TokenError(Exception):
@@ -44,9 +46,9 @@ class TokenAuthenticator(Protocol):
     """Recognises one kind of bearer token."""
 
     def verify(self, token: str, audiences: Sequence[str]) -> Verified | Awaitable[Verified | None] | None:
-        """Whom the token stands for with one of `audiences`; None when it is not of this kind or not valid.
+        """Whom the token stands for with one of `audiences`; None when it is not of this kind.
 
-        An awaitable may raise TokenError.
+        Raises TokenError (what it returns may, too) for one that is not good.
         """
 
 

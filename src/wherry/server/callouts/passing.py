@@ -13,6 +13,8 @@ HOP_BY_HOP = frozenset(
     | {"upgrade", "host", "authorization", "content-length"}
 )
 """Headers that end here: of this connection, or credentials that are nobody else's business."""
+PRIVATE = ("x-remote-user", "x-remote-uid", "x-remote-group", "x-remote-extra-", "impersonate-")
+"""Beginnings of headers that say who asks: they have said it, and only this server may say it to others."""
 
 
 def answer_of(reply: "aiohttp.ClientResponse") -> Response:

@@ -74,7 +74,10 @@ class AuthenticationFilter:
                 raise unauthorized()
             request.user = UserInfo(ANONYMOUS, "", [UNAUTHENTICATED_GROUP])
             return None
-        verified = self._verify(token, self._audiences)
+        try:
+            verified = self._verify(token, self._audiences)
+        except TokenError as error:
+            raise _refused(error) from error
         if verified is None or isinstance(verified, Verified):
             _take(request, verified)
             return None
@@ -84,8 +87,7 @@ class AuthenticationFilter:
         try:
             verified = await pending
         except TokenError as error:
-            _log.error("Unable to authenticate the request: %s", error)
-            raise unauthorized() from error
+            raise _refused(error) from error
         _take(request, verified)
 
     async def review(self, token: str, audiences: Sequence[str]) -> Verified | None:
@@ -100,33 +102,46 @@ class AuthenticationFilter:
         found = self._recognised.get((token, audiences))
         if found and self._clock.monotonic() < found[0]:
             return found[1]
+        errors: list[str] = []
         for position, authenticator in enumerate(self._tokens):
-            verified = authenticator.verify(token, audiences)
+            try:
+                verified = authenticator.verify(token, audiences)
+            except TokenError as error:
+                errors.append(str(error))
+                continue
             if isinstance(verified, Verified):
                 return self._remember(token, audiences, verified)
             if verified is not None:
-                return self._verify_rest(token, audiences, position, verified)
+                return self._verify_rest(token, audiences, position, verified, errors)
         self._recognised.pop((token, audiences), None)
+        if errors:
+            raise _failure(errors)
         return None
 
     async def _verify_rest(
-        self, token: str, audiences: tuple[str, ...], position: int, pending: Awaitable[Verified | None]
+        self,
+        token: str,
+        audiences: tuple[str, ...],
+        position: int,
+        pending: Awaitable[Verified | None],
+        errors: list[str],
     ) -> Verified | None:
         """The rest of `_verify`, from the first authenticator on that takes its time. Raises TokenError."""
-        errors: list[str] = []
         found: Verified | Awaitable[Verified | None] | None = pending
         for following in range(position + 1, len(self._tokens) + 1):
             try:
                 verified = found if found is None or isinstance(found, Verified) else await found
-            except TokenError as error:
-                errors.append(str(error))
-            else:
                 if verified is not None:
                     return self._remember(token, audiences, verified)
-            if following < len(self._tokens):
-                found = self._tokens[following].verify(token, audiences)
+            except TokenError as error:
+                errors.append(str(error))
+            try:
+                found = self._tokens[following].verify(token, audiences) if following < len(self._tokens) else None
+            except TokenError as error:
+                found = None
+                errors.append(str(error))
         if errors:
-            raise TokenError(errors[0] if len(errors) == 1 else f"[{', '.join(errors)}]")
+            raise _failure(errors)
         return None
 
     def _remember(self, token: str, audiences: tuple[str, ...], verified: Verified) -> Verified:
@@ -141,6 +156,18 @@ def _take(request: Request, verified: Verified | None) -> None:
     if verified is None:
         raise unauthorized()
     request.user = verified.user
+    if verified.annotations:
+        request.audit |= verified.annotations
+
+
+def _refused(error: TokenError) -> StatusError:
+    _log.error("Unable to authenticate the request: %s", error)
+    return unauthorized()
+
+
+def _failure(errors: list[str]) -> TokenError:
+    """All reasons in one; the first is that of kube-apiserver's loopback client, which is asked before the others."""
+    return TokenError(f"[{', '.join(dict.fromkeys(['invalid bearer token', *errors]))}]")
 
 
 def _add_group(user: UserInfo) -> None:
@@ -152,9 +179,9 @@ def _add_group(user: UserInfo) -> None:
 def _bearer(request: Request) -> str | None:
     authorization = request.headers.get("authorization")
     if authorization:
-        scheme, _, token = authorization.strip().partition(" ")
-        if scheme.lower() == "bearer" and token.strip():
-            return token.strip()
+        parts = authorization.strip().split(" ", 2)
+        if len(parts) > 1 and parts[0].lower() == "bearer" and parts[1]:
+            return parts[1]
     return _websocket_bearer(request.headers.get("sec-websocket-protocol", ""))
 
 

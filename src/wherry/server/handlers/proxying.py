@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from wherry.aio.entropy import Entropy
 from wherry.api.core_v1 import Pod, Service
 from wherry.meta.errors import StatusError, bad_request, not_found, quote, service_unavailable
-from wherry.server.callouts.passing import HOP_BY_HOP, answer_of
+from wherry.server.callouts.passing import HOP_BY_HOP, PRIVATE, answer_of
 from wherry.server.callouts.services import pick
 from wherry.server.connection import Connection
 from wherry.server.http import Handler, Request, Response
@@ -118,7 +118,11 @@ class Proxies:
         import yarl
         from aiohttp import ClientError
 
-        headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name not in HOP_BY_HOP and not name.startswith(PRIVATE)
+        }
         headers |= {"X-Forwarded-Uri": request.path, "accept-encoding": "identity"}
         try:
             reply = await self._kubelets.session.request(

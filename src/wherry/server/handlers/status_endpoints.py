@@ -2,7 +2,8 @@
 
 import platform
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from wherry import KUBERNETES_VERSION
 from wherry.meta.errors import generic
@@ -78,6 +79,15 @@ def _text(status: int, body: str) -> Response:
     return Response(status, body.encode(), headers=headers, content_type=_TEXT)
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What others need to check this cluster's tokens."""
+
+    issuer: str
+    keys_url: str
+    keys: Sequence[VerificationKey]
+
+
 class StatusEndpoints:
     """The handlers that need nothing but facts."""
 
@@ -85,14 +95,12 @@ class StatusEndpoints:
         self,
         metrics: Metrics,
         health: Iterable[tuple[str, Mapping[str, Check]]],
-        issuer: str,
-        keys: Iterable[VerificationKey],
+        published: Published,
         paths: Callable[[], list[str]],
     ) -> None:
         self._metrics = metrics
         self.health = {name: Health(name, checks) for name, checks in health}
-        self._issuer = issuer
-        self._keys = list(keys)
+        self._published = published
         self._paths = paths
 
     async def index(self, request: Request) -> Response:
@@ -110,17 +118,17 @@ class StatusEndpoints:
     async def openid_configuration(self, request: Request) -> Response:
         """GET /.well-known/openid-configuration: how others can check this cluster's tokens (KEP-1393)."""
         document = {
-            "issuer": self._issuer,
-            "jwks_uri": f"{self._issuer.rstrip('/')}/openid/v1/jwks",
+            "issuer": self._published.issuer,
+            "jwks_uri": self._published.keys_url,
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": sorted({key.algorithm for key in self._keys}),
+            "id_token_signing_alg_values_supported": sorted({key.algorithm for key in self._published.keys}),
         }
         return Response(200, encode(document), headers={"Cache-Control": "public, max-age=3600"})
 
     async def jwks(self, request: Request) -> Response:
         """GET /openid/v1/jwks: the public keys."""
-        body = encode({"keys": [key.jwk() for key in self._keys]})
+        body = encode({"keys": [key.jwk() for key in self._published.keys]})
         headers = {"Cache-Control": "public, max-age=3600"}
         return Response(200, body, headers=headers, content_type="application/jwk-set+json")
 
@@ -130,9 +138,12 @@ class StatusEndpoints:
             ("GET", "/", self.index),
             ("GET", "/version", self.version),
             ("GET", "/metrics", self.metrics),
-            ("GET", "/.well-known/openid-configuration", self.openid_configuration),
-            ("GET", "/openid/v1/jwks", self.jwks),
         ]
+        if self._published.issuer.startswith("https://"):  # what OpenID requires of who is to be discovered
+            routes += [
+                ("GET", "/.well-known/openid-configuration", self.openid_configuration),
+                ("GET", "/openid/v1/jwks", self.jwks),
+            ]
         for name, health in self.health.items():
             routes += [("GET", f"/{name}", health), ("GET", f"/{name}/{{check:.*}}", health)]
         return routes

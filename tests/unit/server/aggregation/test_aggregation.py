@@ -15,8 +15,10 @@ from wherry.server.aggregation.aggregator import AggregationOptions
 from wherry.server.authn.front_proxy import FrontProxyOptions
 from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.bootstrap import trust
+from wherry.server.callouts.passing import PRIVATE
 from wherry.server.frontend import HttpsFrontend
 from wherry.server.options import ServerOptions
+from wherry.server.pipe import handshake
 from wherry.server.strategies.apiservice import APIServiceStrategy
 
 FLUNDERS = f"{GROUP_VERSION}/namespaces/default/flunders"
@@ -253,3 +255,15 @@ def test_an_apiservice_must_make_sense(spec: Json, says: str) -> None:
     strategy.default(obj)
     faults = [str(item) for item in strategy.validate(obj)]
     assert any(says in item for item in faults), faults
+
+
+def test_whoever_is_passed_on_to_learns_no_claims_but_the_server_s() -> None:
+    given = [
+        ("X-Remote-User", "eve"),
+        ("impersonate-group", "x"),
+        ("X-User", "eve"),
+        ("authorization", "b"),
+        ("a", "b"),
+    ]
+    head = handshake("GET", "/", "h", given, [("X-Remote-User", "ann")], (*PRIVATE, "x-user")).decode()
+    assert head == "GET / HTTP/1.1\r\nHost: h\r\na: b\r\nX-Remote-User: ann\r\n\r\n"

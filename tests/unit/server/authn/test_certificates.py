@@ -16,8 +16,9 @@ from tests.unit.server.authn.authorities import CLIENT, ED, SERVER, Signed
 from tests.unit.server.edges.worlds import StandingClock
 from wherry.aio.clock import SystemClock
 from wherry.aio.entropy import Entropy
-from wherry.api.core_v1 import ConfigMap
+from wherry.api.core_v1 import ConfigMap, Secret
 from wherry.meta.errors import StatusError
+from wherry.meta.object import ObjectMeta
 from wherry.server.app import Server
 from wherry.server.authn.front_proxy import FrontProxyAuthenticator, FrontProxyOptions
 from wherry.server.authn.options import AuthenticationOptions
@@ -231,3 +232,14 @@ async def test_the_serving_certificate_changes_with_its_files(tmp_path: Path) ->
         certificate.write_bytes((tmp_path / "half.crt").read_bytes())  # the key is not there yet
         await w.changed(certificate)
         assert (await w.ask(ann, trust=new))[0] == 201
+
+
+async def test_a_secret_remembers_on_which_day_its_token_was_used(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        made = w.server.client()
+        secret = await made.create(Secret(metadata=ObjectMeta(name="s", namespace="default")))
+        for _ in range(2):
+            w.server.edges.verifier.legacy_used(secret)
+        await w.server._legacy_use._tasks.join()
+        found = await made.get(Secret, "s", "default")
+        assert found.metadata.labels == {"kubernetes.io/legacy-token-last-used": f"{w.server.clock.now().date()}"}

@@ -71,7 +71,9 @@ class World:
         assert (refused.value.code, refused.value.message) == (401, "Unauthorized")
         with pytest.raises(TokenError) as caught:
             await self.callers.filter.review(token, [])
-        return str(caught.value)
+        begin = "[invalid bearer token, "
+        assert str(caught.value).startswith(begin)
+        return str(caught.value).removeprefix(begin).removesuffix("]")
 
 
 @asynccontextmanager

@@ -120,7 +120,7 @@ async def test_a_failure_is_told_in_reviews_and_not_remembered(tmp_path: Path) -
     async with world(
         tmp_path, Told((200, {"authenticated": False, "error": "the directory is down"}), (200, ANN))
     ) as w:
-        assert await w.review("t") == {"error": "the directory is down", "user": {}}
+        assert await w.review("t") == {"error": "[invalid bearer token, the directory is down]", "user": {}}
         assert (await w.review("t"))["user"]["username"] == "ann"
 
 
