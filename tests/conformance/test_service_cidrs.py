@@ -39,3 +39,15 @@ async def test_ranges(api: World) -> None:
     assert condition(found, "StatusUpdate")["reason"] == "E2E"
     await api.patch(f"{path}/more", {"metadata": {"annotations": {"patched": "true"}}})
     await api.delete(f"{path}", labelSelector="a=b")
+
+
+async def test_kubectl_shows_addresses_and_ranges(served: World) -> None:
+    await served.kubectl("create", "service", "clusterip", "web", "--tcp=80", "--clusterip=10.96.7.7")
+    rows = (await served.kubectl("get", "ipaddresses", "--no-headers")).out.splitlines()
+    assert [row.split()[:2] for row in rows] == [
+        ["10.96.0.1", "services/default/kubernetes"],
+        ["10.96.7.7", f"services/{served.namespace}/web"],
+    ]
+    header, row = (await served.kubectl("get", "servicecidrs")).out.splitlines()
+    assert header.split() == ["NAME", "CIDRS", "AGE"]
+    assert row.split()[:2] == ["kubernetes", "10.96.0.0/12"]

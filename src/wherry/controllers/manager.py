@@ -30,6 +30,7 @@ from wherry.controllers.replicationcontroller import ReplicationControllerContro
 from wherry.controllers.resourcequota import ResourceQuotaController
 from wherry.controllers.rootca import RootCAPublisher
 from wherry.controllers.serviceaccounts import ServiceAccountController
+from wherry.controllers.servicecidrs import ServiceCIDRController
 from wherry.controllers.tainteviction import TaintEvictionController
 from wherry.controllers.ttl import TTLAfterFinishedController
 from wherry.meta.resource import Resource
@@ -103,6 +104,7 @@ CONTROLLERS: dict[str, Callable[[Parts], Runs]] = {
     "resourcequota-controller": lambda parts: ResourceQuotaController(
         parts.client, parts.informers, parts.clock, parts.resources
     ),
+    "service-cidr-controller": _plain(ServiceCIDRController),
     "pod-garbage-collector-controller": _plain(PodGarbageCollector),
 }
 

@@ -1,14 +1,31 @@
 """Cluster addresses and node ports: which are taken, and the next free one.
 
-State is in memory, derived from the Services in the cache on first use. As upstream, the lower band of a range is left
-to those who ask for an address or port by name, and dynamic allocation goes there only when the rest is full.
+An address is taken when an IPAddress object of its name exists, so the store decides who gets it, also between several
+servers; ServiceCIDRs that are ready say where addresses come from. Ports are kept in memory, derived from the Services
+in the cache on first use. As upstream, the lower band of a range is left to those who ask for an address or port by
+name, and dynamic allocation goes there only when the rest is full. server/address_repair.py puts right what a crash
+left behind.
 
-Source: KEP-3070 and KEP-3668 (reserved bands), k8s.io/kubernetes/pkg/registry/core/service.
+Source: KEP-1880 (ServiceCIDR), KEP-3070 and KEP-3668 (reserved bands), k8s.io/kubernetes/pkg/registry/core/service.
 """
 
 import ipaddress
+import logging
+from collections.abc import Callable, Iterator
 
 from wherry.aio.entropy import Entropy
+from wherry.api.core_v1 import Service
+from wherry.api.networking_v1 import IPAddress, IPAddressSpec, ParentReference, ServiceCIDR
+from wherry.client.client import Client
+from wherry.meta.errors import StatusError
+from wherry.meta.object import ObjectMeta
+from wherry.rules import conditions
+from wherry.server.strategies.addresses import Address, Network, parse, parse_block
+from wherry.server.strategies.strategy import Caches
+
+FAMILY_LABEL, MANAGED_BY_LABEL = "ipaddress.kubernetes.io/ip-family", "ipaddress.kubernetes.io/managed-by"
+MANAGER = "ipallocator.k8s.io"
+_log = logging.getLogger(__name__)
 
 
 class Full(Exception):
@@ -22,88 +39,127 @@ class Refused(Exception):
     """The value asked for is taken or out of range; the text is for the user."""
 
 
-class Range:
-    """Numbers from `first` to `last`, both included, of which the first `band` are for explicit requests."""
-
-    def __init__(self, first: int, last: int, band: int) -> None:
-        self.first, self.last, self.band = first, last, band
-        self.taken: set[int] = set()
-
-    def __contains__(self, number: int) -> bool:
-        return self.first <= number <= self.last
-
-    def take(self, number: int) -> bool:
-        """Take one by name; False when it is already taken."""
-        if number in self.taken:
-            return False
-        self.taken.add(number)
-        return True
-
-    def take_next(self, entropy: Entropy) -> int:
-        """Take any free one, from the upper band while there is room. Raises Full."""
-        start = self.first + self.band
-        for low, high in ((start, self.last), (self.first, start - 1)):
-            size = high - low + 1
-            if size <= 0:
-                continue
-            begin = entropy.below(size)
-            for step in range(size):
-                number = low + (begin + step) % size
-                if self.take(number):
-                    return number
-        raise Full
-
-    def release(self, number: int) -> None:
-        self.taken.discard(number)
+def pick(first: int, last: int, band: int, entropy: Entropy, taken: Callable[[int], bool]) -> int:
+    """A free number from `first` to `last`, of the first `band` only when the others are taken. Raises Full."""
+    start = first + band
+    for low, high in ((start, last), (first, min(start - 1, last))):
+        size = high - low + 1
+        begin = entropy.below(size) if size > 0 else 0
+        for step in range(size):
+            number = low + (begin + step) % size
+            if not taken(number):
+                return number
+    raise Full
 
 
-class AddressAllocator:
-    """The IPv4 service range. Network and broadcast addresses are never given."""
+class Addresses:
+    """The addresses of Services, of the family of `cidr`. Without a client (rules on their own) nothing is written."""
 
-    def __init__(self, cidr: str) -> None:
-        self.network = ipaddress.ip_network(cidr)
-        base = int(self.network.network_address)
-        size = self.network.num_addresses
-        self._range = Range(base + 1, base + size - 2, min(max(16, size // 16), 256) if size > 16 else 0)
+    def __init__(self, caches: Caches, cidr: str, client: Callable[[], Client] | None = None) -> None:
+        self._caches = caches
+        self._default = ipaddress.ip_network(cidr)
+        self._client = client
+        self._pending: set[str] = set()
+        """Chosen by writes that go on."""
 
     @property
     def family(self) -> str:
         """IPv4 or IPv6."""
-        return f"IPv{self.network.version}"
+        return f"IPv{self._default.version}"
 
-    @property
-    def first(self) -> str:
-        """The address of the `kubernetes` Service."""
-        return str(self.network.network_address + 1)
+    def _blocks(self) -> Iterator[Network]:
+        """Where addresses come from now: what the flag says until there is a ServiceCIDR."""
+        ranges = self._caches.list(ServiceCIDR)
+        if not ranges:
+            yield self._default
+        for item in ranges:
+            ready = conditions.status(item.status.conditions, "Ready") in ("", "True")
+            for text in item.spec.cidrs if ready and not item.metadata.deletionTimestamp else ():
+                block = parse_block(text)
+                if block is not None and block.version == self._default.version:
+                    yield block
 
     def take(self, address: str) -> None:
-        """Take a given address. Raises Refused."""
-        number = _number(address)
-        if number is None or number not in self._range or ipaddress.ip_address(address).version != self.network.version:
-            text = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {self.network}"
+        """Reserve a given address. Raises Refused."""
+        wanted = parse(address)
+        blocks = [block for block in self._blocks() if wanted is not None and wanted in block]
+        if wanted is None or not blocks:
+            raise Refused("the provided network does not match the current range")
+        first, last = _usable(blocks[0])
+        if not first <= int(wanted) <= last:
+            text = f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {blocks[0]}"
             raise Refused(text)
-        if not self._range.take(number):
+        if self._is_taken(wanted):
             raise Refused("provided IP is already allocated")
+        self._pending.add(str(wanted))
 
     def take_next(self, entropy: Entropy) -> str:
-        """Take any free address. Raises Full."""
-        return str(type(self.network.network_address)(self._range.take_next(entropy)))
+        """Reserve any free address. Raises Full."""
+        for block in self._blocks():
+            first, last = _usable(block)
+            kind, size = type(block.network_address), block.num_addresses
+            band = min(max(16, size // 16), 256) if size > 16 else 0
+            try:
+                number = pick(first, last, band, entropy, lambda number, kind=kind: self._is_taken(kind(number)))  # type: ignore[misc]
+            except Full:
+                continue
+            address = str(kind(number))
+            self._pending.add(address)
+            return address
+        raise Full
 
-    def adopt(self, address: str) -> None:
-        """Note an address found in use, whatever its range."""
-        if (number := _number(address)) is not None:
-            self._range.taken.add(number)
+    def _is_taken(self, address: Address) -> bool:
+        name = str(address)
+        return name in self._pending or self._caches.get(IPAddress, None, name) is not None
 
-    def release(self, address: str) -> None:
-        if (number := _number(address)) is not None:
-            self._range.release(number)
+    async def claim(self, address: str, service: Service) -> None:
+        """Write down who holds a reserved address. Raises Refused when somebody else was faster, and StatusError."""
+        if self._client is None:
+            return
+        name = str(parse(address))
+        try:
+            await self._client().create(held_by(name, service))
+        except StatusError as error:
+            if error.reason != "AlreadyExists":
+                raise
+            raise Refused("provided IP is already allocated") from error
+        finally:
+            self.forget(address)
+
+    def forget(self, address: str) -> None:
+        """A reservation is not needed any more."""
+        self._pending.discard(str(parse(address)))
+
+    async def free(self, address: str, service: Service) -> None:
+        """The Service holds the address no more. What cannot be deleted now, repair finds."""
+        self.forget(address)
+        found = self._caches.get(IPAddress, None, str(parse(address)))
+        if self._client is None or found is None or found.spec.parentRef != parent(service):
+            return
+        try:
+            await self._client().delete(IPAddress, found.metadata.name or "", uid=found.metadata.uid)
+        except StatusError as error:
+            if error.code not in (404, 409):
+                _log.warning("address %s stays behind: %s", address, error)
 
 
-def _number(address: str) -> int | None:
-    try:
-        return int(ipaddress.ip_address(address))
-    except ValueError:
-        return None
+def _usable(block: Network) -> tuple[int, int]:
+    """First and last address that may be given: not the network's own, nor IPv4's broadcast address."""
+    base = int(block.network_address)
+    return base + 1, base + block.num_addresses - (2 if block.version == 4 else 1)
+
+
+def parent(service: Service) -> ParentReference:
+    """How an IPAddress names the Service that holds it."""
+    meta = service.metadata
+    return ParentReference(resource="services", namespace=meta.namespace, name=meta.name or "")
+
+
+def held_by(name: str, service: Service) -> IPAddress:
+    """The IPAddress of a Service."""
+    family = f"IPv{ipaddress.ip_address(name).version}"
+    meta = ObjectMeta(name=name, labels={FAMILY_LABEL: family, MANAGED_BY_LABEL: MANAGER})
+    return IPAddress(metadata=meta, spec=IPAddressSpec(parentRef=parent(service)))
 
 
 class PortAllocator:
@@ -111,23 +167,28 @@ class PortAllocator:
 
     def __init__(self, first: int = 30000, last: int = 32767) -> None:
         size = last - first + 1
-        self._range = Range(first, last, min(max(16, size // 32), 128) if size > 32 else 0)
+        self._first, self._last = first, last
+        self._band = min(max(16, size // 32), 128) if size > 32 else 0
+        self._taken: set[int] = set()
 
     def take(self, port: int) -> None:
         """Take a given port. Raises Refused."""
-        if port not in self._range:
-            shown = f"{self._range.first}-{self._range.last}"
+        if not self._first <= port <= self._last:
+            shown = f"{self._first}-{self._last}"
             raise Refused(f"provided port is not in the valid range. The range of valid ports is {shown}")
-        if not self._range.take(port):
+        if port in self._taken:
             raise Refused("provided port is already allocated")
+        self._taken.add(port)
 
     def take_next(self, entropy: Entropy) -> int:
         """Take any free port. Raises Full."""
-        return self._range.take_next(entropy)
+        port = pick(self._first, self._last, self._band, entropy, self._taken.__contains__)
+        self._taken.add(port)
+        return port
 
     def adopt(self, port: int) -> None:
         """Note a port found in use."""
-        self._range.taken.add(port)
+        self._taken.add(port)
 
     def release(self, port: int) -> None:
-        self._range.release(port)
+        self._taken.discard(port)

@@ -19,6 +19,7 @@ from wherry.aio.clock import Clock
 from wherry.aio.entropy import Entropy
 from wherry.client.client import Client
 from wherry.meta.errors import StatusError, internal_error
+from wherry.server.address_repair import keep_repairing
 from wherry.server.admission.chain import built_in_plugins
 from wherry.server.admission.configured import ConfiguredAdmission
 from wherry.server.admission.plugin import AdmissionPlugin
@@ -63,7 +64,8 @@ class Server:
         self.encrypted = self._make_encrypted()
         objects: ObjectStore = self.encrypted or store
         self.caches = Caches(objects, clock)
-        table = strategies(self.caches, self.options.service_cidr, self.options.node_port_range)
+        ranges = self.options.service_cidr, self.options.node_port_range
+        table = strategies(self.caches, *ranges, self.loopback_client)
         self.registry = Registry(self.caches, table, self.options.runtime_config)
         self.writer = Writer(objects, self.caches, clock, entropy, Ownership(self.options.managed_fields))
         self.means = Means(self.writer, Deleter(self.writer), Shapes(clock), self.options.features)
@@ -118,6 +120,7 @@ class Server:
         self.registry.on_change(self.aggregator.resources_changed)
         self.traffic = Traffic(self.options.traffic, self.registry, self.caches, self.loopback_client, self.edges)
         self.dispatch.add_routes(self.traffic.routes())
+        self._repair: asyncio.Task[None] | None = None
 
     def _make_encrypted(self) -> "EncryptedStore | None":
         """Raises OSError, ConfigurationError."""
@@ -143,14 +146,18 @@ class Server:
         await self.custom.start()
         self.traffic.start(keep=self.options.bootstrap)
         if self.options.bootstrap:
-            authentication = self.options.edges.authentication
-            await bootstrap(self.loopback_client(), self.caches, self.options.advertised, authentication)
-            publish = partial(publish_authentication, self.loopback_client(), self.caches, authentication)
+            authentication, client = self.options.edges.authentication, self.loopback_client()
+            await bootstrap(client, self.caches, self.options.advertised, authentication, self.options.service_cidr)
+            self._repair = asyncio.create_task(keep_repairing(client, self.caches), name="address repair")
+            publish = partial(publish_authentication, client, self.caches, authentication)
             self.edges.callers.authorities_changed = publish
         self.aggregator.start()
 
     async def close(self) -> None:
         """End watches and connections. The store is the caller's to close."""
+        if self._repair is not None:
+            self._repair.cancel()
+            await asyncio.gather(self._repair, return_exceptions=True)
         await self.traffic.close()
         await self._legacy_use.close()
         await self.aggregator.close()

@@ -5,6 +5,7 @@ nothing. Source of the behaviour: kube-apiserver's post-start hooks (system-name
 scheduling/bootstrap-system-priority-classes, bootstrap-controller).
 """
 
+import logging
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,10 +24,14 @@ from wherry.api.core_v1 import (
 )
 from wherry.api.discovery_v1 import Endpoint, EndpointConditions, EndpointSlice
 from wherry.api.discovery_v1 import EndpointPort as SlicePort
+from wherry.api.meta_v1 import Condition
+from wherry.api.networking_v1 import ServiceCIDR, ServiceCIDRSpec
 from wherry.api.scheduling_v1 import PriorityClass
 from wherry.client.client import Client
 from wherry.meta.errors import StatusError
 from wherry.meta.object import KubernetesObject, ObjectMeta
+from wherry.meta.time import format_time
+from wherry.server import address_repair
 from wherry.server.authn.options import AuthenticationOptions
 from wherry.server.rbac import bootstrap as rbac
 from wherry.server.strategies.strategy import Caches
@@ -45,6 +50,7 @@ PRIORITY_CLASSES = {
 SERVICE_LABELS = {"component": "apiserver", "provider": "kubernetes"}
 
 T = TypeVar("T", bound=KubernetesObject)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class Advertised:
 
 
 async def bootstrap(
-    client: Client, caches: Caches, advertised: Advertised, authentication: AuthenticationOptions
+    client: Client, caches: Caches, advertised: Advertised, authentication: AuthenticationOptions, service_cidr: str
 ) -> None:
     """Bring everything into place. Raises StatusError."""
     for name in NAMESPACES:
@@ -70,6 +76,8 @@ async def bootstrap(
             meta = ObjectMeta(name=name)
             await _create(client, PriorityClass(metadata=meta, value=value, description=description))
     await publish_authentication(client, caches, authentication)
+    await _publish_range(client, caches, service_cidr)
+    await address_repair.repair(client, caches, client.clock.now(), grace_seconds=0)
     await _publish_service(client, caches, advertised)
 
 
@@ -100,6 +108,22 @@ async def publish_authentication(client: Client, caches: Caches, options: Authen
     elif found.data != data:
         found.data = data
         await client.update(found)
+
+
+async def _publish_range(client: Client, caches: Caches, service_cidr: str) -> None:
+    """The ServiceCIDR that the flag asks for. One that is there stays, whatever the flag says."""
+    found = caches.get(ServiceCIDR, None, "kubernetes")
+    if found is None:
+        made = ServiceCIDR(metadata=ObjectMeta(name="kubernetes"), spec=ServiceCIDRSpec(cidrs=[service_cidr]))
+        await _create(client, made)
+        found = caches.get(ServiceCIDR, None, "kubernetes") or made
+    if found.spec.cidrs != [service_cidr]:
+        _log.warning("ServiceCIDR kubernetes has %s, and keeps it; the flag says %s", found.spec.cidrs, service_cidr)
+    elif not found.status.conditions:
+        since = format_time(client.clock.now())
+        text = "Kubernetes default Service CIDR is ready"
+        found.status.conditions = [Condition(type="Ready", status="True", message=text, lastTransitionTime=since)]
+        await client.update_status(found)
 
 
 async def _publish_service(client: Client, caches: Caches, advertised: Advertised) -> None:

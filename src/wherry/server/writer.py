@@ -31,7 +31,7 @@ from wherry.server.caches import Caches, ObjectStore
 from wherry.server.http import UserInfo
 from wherry.server.ownership import Ownership
 from wherry.server.registry import Served
-from wherry.server.strategies.strategy import RequestContext, nothing
+from wherry.server.strategies.strategy import NOTHING, RequestContext
 from wherry.server.watchcache import NO_FACTS, Entry
 from wherry.store.errors import StoreUnavailableError
 from wherry.store.protocol import SwapResult
@@ -157,7 +157,7 @@ class Writer:
     async def _create_once(self, served: Served, obj: Any, write: Write, attributes: Attributes) -> Written | None:
         strategy, ctx, meta = served.strategy, write.ctx, obj.metadata
         strategy.prepare_for_create(obj, ctx)
-        undo = await strategy.allocate(obj, None, ctx) if served.allocates else nothing
+        allocation = await strategy.allocate(obj, None, ctx) if served.allocates else NOTHING
         try:
             check(served, meta.name, strategy.validate(obj))
             ctx.warnings += strategy.warnings(obj, None)
@@ -166,16 +166,18 @@ class Writer:
             if ctx.dry_run:
                 if served.cache.get(meta.namespace, meta.name) is not None:
                     raise already_exists(served.resource.group_resource, meta.name)
-                undo()
+                await allocation.undo()
                 return Written(served.stored_codec.encode(obj), created=True)
+            if served.allocates and served.cache.get(meta.namespace, meta.name) is None:
+                await allocation.claim()
             self.ownership.created(served, obj, write)
             data = served.stored_codec.encode(obj)
             swap = await self._put(served, key, data, obj, 0)
         except Exception:  # not when cancelled: the write may be on its way, and its addresses with it
-            undo()
+            await allocation.undo()
             raise
         if not swap.succeeded:
-            undo()
+            await allocation.undo()
             return None
         return Written(await self._stored(served, obj, data, swap.revision), created=True)
 
@@ -203,14 +205,14 @@ class Writer:
         if not write.admitted:
             attributes = await self.admit("UPDATE", served, write, write.name, new, old)
             new = attributes.object
-        undo = nothing
+        allocation = NOTHING
         only_status = write.subresource in _STATUS
         if only_status:
             strategy.prepare_for_status_update(new, old, ctx)
         elif write.subresource not in ("binding", "finalize"):
             strategy.prepare_for_update(new, old, ctx)
             if served.allocates:
-                undo = await strategy.allocate(new, old, ctx)
+                allocation = await strategy.allocate(new, old, ctx)
         try:
             if only_status:
                 check(served, write.name, strategy.validate_status_update(new, old))
@@ -219,25 +221,30 @@ class Writer:
                 ctx.warnings += strategy.warnings(new, old)
             if attributes is not None:
                 await self.validate(attributes)
+            if served.allocates and not ctx.dry_run:
+                await allocation.claim()
             self.ownership.updated(served, new, old, entry, write)
             data = served.stored_codec.encode(new)
             key = served.key(write.namespace, write.name)
             if served.stored_codec.same(entry.data, entry.revision, data) and key not in self.caches.stale:
-                undo()
+                await allocation.undo()
                 return Written(entry.data)
             if ctx.dry_run:
-                undo()
+                await allocation.undo()
                 return Written(served.stored_codec.splice(data, entry.revision))
             if deletable(new, old):
+                await allocation.undo()
                 return await self._finish_deletion(served, entry, new, write)
             swap = await self._put(served, key, data, new, entry.revision)
         except Exception:  # not when cancelled: the write may be on its way, and its addresses with it
-            undo()
+            await allocation.undo()
             raise
         if not swap.succeeded:
-            undo()
+            await allocation.undo()
             await self.catch_up(swap)
             return None
+        if served.allocates:
+            await allocation.done()
         return Written(await self._stored(served, new, data, swap.revision))
 
     def _carry_over(self, served: Served, new: Any, old: Any, entry: Entry, write: Write) -> None:
@@ -277,7 +284,8 @@ class Writer:
             raise service_unavailable(str(error)) from error
         if swap.succeeded:
             await self.caches.wait_for(swap.revision)
-            served.strategy.released(served.stored_codec.decode(entry.data))
+            if served.allocates:
+                await served.strategy.released(served.stored_codec.decode(entry.data))
         return swap
 
     async def replace(self, served: Served, entry: Entry, obj: Any) -> tuple[SwapResult, bytes]:

@@ -58,9 +58,13 @@ def keep_allocated(new: ServiceSpec, old: ServiceSpec) -> None:
 
 def drop_outdated(new: ServiceSpec, old: ServiceSpec) -> None:
     """What only the old type needed goes, unless the writer changed it too: a change of type need not name it all."""
-    if new.type == EXTERNAL_NAME != old.type and new.clusterIPs == old.clusterIPs:
-        new.clusterIP = new.ipFamilyPolicy = None
-        new.clusterIPs, new.ipFamilies = [], []
+    if new.type == EXTERNAL_NAME != old.type:
+        if new.clusterIPs == old.clusterIPs:
+            new.clusterIP, new.clusterIPs = None, []
+        if new.ipFamilies == old.ipFamilies:
+            new.ipFamilies = []
+        if new.ipFamilyPolicy == old.ipFamilyPolicy:
+            new.ipFamilyPolicy = None
     if wants_node_ports(old) and not wants_node_ports(new) and _node_ports(new.ports) == _node_ports(old.ports):
         for port in new.ports:
             port.nodePort = None

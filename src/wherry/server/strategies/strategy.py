@@ -4,7 +4,7 @@ The generic path (registry.py and handlers/) asks a `Strategy` at fixed points; 
 kind with nothing special. Subclasses stand in one file per group beside this one, and strategies/table.py lists them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -49,8 +49,20 @@ class RequestContext:
         return format_time(self.clock.now())
 
 
-def nothing() -> None:
-    """The undo of an allocation that took nothing."""
+class Allocation:
+    """What a write holds of the cluster's addresses and ports until it is done. This one holds nothing."""
+
+    async def claim(self) -> None:
+        """The write comes next: make known what it takes. Raises StatusError."""
+
+    async def undo(self) -> None:
+        """The write was not done."""
+
+    async def done(self) -> None:
+        """The write is done: free what the object had before and has no more."""
+
+
+NOTHING = Allocation()
 
 
 class Strategy:
@@ -110,11 +122,11 @@ class Strategy:
         """How long a deletion waits for the object's agent; 0 deletes at once."""
         return 0
 
-    async def allocate(self, new: Any, old: Any | None, ctx: RequestContext) -> Callable[[], None]:
-        """Take cluster addresses and ports before the write; the returned undo gives them back if it fails."""
-        return nothing
+    async def allocate(self, new: Any, old: Any | None, ctx: RequestContext) -> Allocation:
+        """Choose cluster addresses and ports, fill them in and reserve them."""
+        return NOTHING
 
-    def released(self, obj: Any) -> None:
+    async def released(self, obj: Any) -> None:
         """The object is gone: give back what `allocate` took."""
 
 

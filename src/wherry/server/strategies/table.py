@@ -1,8 +1,11 @@
 """Which strategy serves which kind. A kind with nothing of its own gets the plain one: metadata rules alone."""
 
+from collections.abc import Callable
+
 from wherry.api.registry import RESOURCES
+from wherry.client.client import Client
 from wherry.meta.resource import Resource
-from wherry.server.allocators import AddressAllocator, PortAllocator
+from wherry.server.allocators import Addresses, PortAllocator
 from wherry.server.strategies import devices
 from wherry.server.strategies.access import (
     RBAC,
@@ -123,7 +126,10 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
 
 
 def strategies(
-    caches: Caches, service_cidr: str = SERVICE_CIDR, node_port_range: tuple[int, int] = NODE_PORT_RANGE
+    caches: Caches,
+    service_cidr: str = SERVICE_CIDR,
+    node_port_range: tuple[int, int] = NODE_PORT_RANGE,
+    client: Callable[[], Client] | None = None,
 ) -> dict[tuple[str, str], Strategy]:
     """A strategy for every built-in kind, by group and plural."""
     table: dict[tuple[str, str], Strategy] = {}
@@ -133,7 +139,7 @@ def strategies(
             namespaced=resource.namespaced, has_status=_has_status(resource)
         )
         made.advice = ADVICE.get((resource.group, resource.plural))
-    services = ServiceStrategy(caches, AddressAllocator(service_cidr), PortAllocator(*node_port_range))
+    services = ServiceStrategy(caches, Addresses(caches, service_cidr, client), PortAllocator(*node_port_range))
     services.advice = ADVICE["", "services"]
     table["", "services"] = services
     return table

@@ -156,7 +156,7 @@ async def test_a_service_is_given_an_address_and_ports_and_gives_them_back() -> 
     first = service(type="NodePort")
     rules.default(first)
     rules.prepare_for_create(first, ctx)
-    undo = await rules.allocate(first, None, ctx)
+    holding = await rules.allocate(first, None, ctx)
     assert first.spec.clusterIPs == [first.spec.clusterIP]
     port = first.spec.ports[0].nodePort
     assert port is not None
@@ -169,7 +169,7 @@ async def test_a_service_is_given_an_address_and_ports_and_gives_them_back() -> 
     with pytest.raises(StatusError, match="provided IP is already allocated") as refused:
         await rules.allocate(second, None, ctx)
     assert refused.value.code == 422
-    undo()
+    await holding.undo()
     await rules.allocate(second, None, ctx)
 
 
