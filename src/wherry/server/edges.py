@@ -132,6 +132,7 @@ class Edges:
             self.plugins = (*self.plugins, owners)
         """Admission that asks the authorizer."""
         self.metrics = Metrics(around.gauges)
+        self.metrics.families.append(self.authentication.collect)
         self.discovery = Discovery(around.resources, options.advertised)
         self.openapi = OpenApi(around.resources, KUBERNETES_VERSION, around.custom_schema)
         self.kubelets = Kubelets(around.caches, lambda: _context(options))

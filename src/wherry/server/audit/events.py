@@ -13,8 +13,17 @@ from wherry.server.http import Request, Response, UserInfo
 
 Event = dict[str, Any]
 _ORDER = (
-    *("kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb", "user", "impersonatedUser", "sourceIPs"),
-    *("userAgent", "objectRef", "responseStatus", "requestObject", "responseObject", "requestReceivedTimestamp"),
+    *("kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb", "user", "impersonatedUser"),
+    *(
+        "authenticationMetadata",
+        "sourceIPs",
+        "userAgent",
+        "objectRef",
+        "responseStatus",
+        "requestObject",
+        "responseObject",
+        "requestReceivedTimestamp",
+    ),
     *("stageTimestamp", "annotations"),
 )
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
@@ -55,6 +64,9 @@ def add_request(event: Event, request: Request, user: UserInfo, verdict: Verdict
     """What the request's handling has told: the impersonated user, the object's name, its content."""
     if request.user is not None and request.user is not user:
         event["impersonatedUser"] = _user(request.user)
+        constraint = getattr(request.user, "constraint", "")
+        if constraint:
+            event["authenticationMetadata"] = {"impersonationConstraint": constraint}
     info = request.info
     if not info.is_resource_request or info.verb not in _WRITES or not request.body:
         return

@@ -9,6 +9,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Awaitable, Collection, Sequence
+from typing import Any
 
 from wherry.aio.clock import Clock
 from wherry.meta.errors import StatusError, unauthorized
@@ -27,6 +28,9 @@ TOKEN_CACHE_SECONDS = 10.0
 """How long a token that was valid is believed again without a look: kube-apiserver's own figure."""
 TOKENS_MAX = 4096
 _log = logging.getLogger(__name__)
+_NAMED = frozenset({"admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default"})
+"""Users that metrics name; there must not be too many."""
+_PROTOCOL = "sec-websocket-protocol"
 _WEBSOCKET_BEARER = "base64url.bearer.authorization.k8s.io."
 
 
@@ -50,6 +54,9 @@ class AuthenticationFilter:
         self._audiences = tuple(audiences)
         self._anonymous = anonymous
         self._anonymous_paths = frozenset(anonymous_paths)
+        self._users: dict[str, int] = {}
+        """Requests that were recognised, by the kind of name."""
+        self._refused = {"failure": 0, "error": 0}
         self._recognised: dict[tuple[str, tuple[str, ...]], tuple[float, Verified]] = {}
 
     def apply(self, request: Request) -> Awaitable[None] | None:
@@ -66,20 +73,20 @@ class AuthenticationFilter:
                 continue
             if user:
                 _add_group(user)
-                request.user = user
+                self._accept(request, user)
                 return None
         token = _bearer(request)
         if token is None:
             if failed or not self._anonymous or (self._anonymous_paths and request.path not in self._anonymous_paths):
-                raise unauthorized()
-            request.user = UserInfo(ANONYMOUS, "", [UNAUTHENTICATED_GROUP])
+                raise self._refuse("error" if failed else "failure")
+            self._accept(request, UserInfo(ANONYMOUS, "", [UNAUTHENTICATED_GROUP]))
             return None
         try:
             verified = self._verify(token, self._audiences)
         except TokenError as error:
-            raise _refused(error) from error
+            raise self._refuse("error", error) from error
         if verified is None or isinstance(verified, Verified):
-            _take(request, verified)
+            self._take(request, verified)
             return None
         return self._asking(request, verified)
 
@@ -87,8 +94,39 @@ class AuthenticationFilter:
         try:
             verified = await pending
         except TokenError as error:
-            raise _refused(error) from error
-        _take(request, verified)
+            raise self._refuse("error", error) from error
+        self._take(request, verified)
+
+    def _take(self, request: Request, verified: Verified | None) -> None:
+        if verified is None:
+            raise self._refuse("error")
+        self._accept(request, verified.user)
+        if verified.annotations:
+            request.audit |= verified.annotations
+
+    def _accept(self, request: Request, user: UserInfo) -> None:
+        request.user = user
+        name = user.name
+        kind = name if name in _NAMED else "email_id" if "@" in name else "other"
+        self._users[kind] = self._users.get(kind, 0) + 1
+
+    def _refuse(self, result: str, why: TokenError | None = None) -> StatusError:
+        self._refused[result] += 1
+        if why is not None:
+            _log.error("Unable to authenticate the request: %s", why)
+        return unauthorized()
+
+    def collect(self) -> list[Any]:
+        """Metric families, named without the _total that counters have elsewhere."""
+        from prometheus_client.core import Metric
+
+        users = Metric("authenticated_user_requests", "Counter of authenticated requests by username.", "unknown")
+        for name, count in self._users.items():
+            users.add_sample(users.name, {"username": name}, count)
+        attempts = Metric("authentication_attempts", "Counter of authenticated attempts.", "unknown")
+        for result, count in {"success": sum(self._users.values()), **self._refused}.items():
+            attempts.add_sample(attempts.name, {"result": result}, count)
+        return [users, attempts]
 
     async def review(self, token: str, audiences: Sequence[str]) -> Verified | None:
         """Whom a bearer token stands for when it is shown to one of `audiences` (none: this server's).
@@ -152,19 +190,6 @@ class AuthenticationFilter:
         return verified
 
 
-def _take(request: Request, verified: Verified | None) -> None:
-    if verified is None:
-        raise unauthorized()
-    request.user = verified.user
-    if verified.annotations:
-        request.audit |= verified.annotations
-
-
-def _refused(error: TokenError) -> StatusError:
-    _log.error("Unable to authenticate the request: %s", error)
-    return unauthorized()
-
-
 def _failure(errors: list[str]) -> TokenError:
     """All reasons in one; the first is that of kube-apiserver's loopback client, which is asked before the others."""
     return TokenError(f"[{', '.join(dict.fromkeys(['invalid bearer token', *errors]))}]")
@@ -182,16 +207,25 @@ def _bearer(request: Request) -> str | None:
         parts = authorization.strip().split(" ", 2)
         if len(parts) > 1 and parts[0].lower() == "bearer" and parts[1]:
             return parts[1]
-    return _websocket_bearer(request.headers.get("sec-websocket-protocol", ""))
-
-
-def _websocket_bearer(protocols: str) -> str | None:
-    """Browsers cannot set headers on WebSockets, so the token may come as a subprotocol."""
-    for protocol in protocols.split(","):
-        encoded = protocol.strip().removeprefix(_WEBSOCKET_BEARER)
-        if encoded != protocol.strip():
-            try:
-                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
-            except (binascii.Error, UnicodeDecodeError) as error:
-                raise unauthorized() from error
+    protocols = request.headers.get(_PROTOCOL)
+    if protocols and _WEBSOCKET_BEARER in protocols and request.headers.get("upgrade", "").lower() == "websocket":
+        return _websocket_bearer(request, [item.strip() for item in protocols.split(",")])
     return None
+
+
+def _websocket_bearer(request: Request, protocols: list[str]) -> str:
+    """Browsers cannot set headers on WebSockets, so the token may come as a subprotocol, beside the one really meant.
+
+    It is taken off the request, lest it be passed on. Raises 401.
+    """
+    encoded = [item.removeprefix(_WEBSOCKET_BEARER) for item in protocols if item.startswith(_WEBSOCKET_BEARER)]
+    kept = ", ".join(item for item in protocols if not item.startswith(_WEBSOCKET_BEARER))
+    if len(encoded) != 1 or not kept:
+        raise unauthorized()
+    request.headers = {**request.headers, _PROTOCOL: kept}
+    if request.pairs is not None:
+        request.pairs = [(name, kept if name == _PROTOCOL else value) for name, value in request.pairs]
+    try:
+        return base64.urlsafe_b64decode(encoded[0] + "=" * (-len(encoded[0]) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise unauthorized() from error

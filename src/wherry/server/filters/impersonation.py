@@ -51,8 +51,10 @@ class ImpersonationFilter:
         if name:
             claimed = UserInfo(name, headers.get(_UID, ""), request.header_values(_GROUP), _extras(request))
             return self._swap(request, claimed)
-        if any(key.lower().startswith("impersonate-") for key in headers):
-            raise bad_request("requested impersonation without impersonating a user name")
+        for key in headers:
+            if key.startswith("impersonate-") and (key in (_GROUP, _UID) or key.startswith(_EXTRA)):
+                claimed = UserInfo("", headers.get(_UID, ""), request.header_values(_GROUP), _extras(request))
+                raise bad_request(f"requested {_as_go_shows(claimed)} without impersonating a user name")
         return None
 
     async def _swap(self, request: Request, claimed: UserInfo) -> None:
@@ -70,7 +72,7 @@ class ImpersonationFilter:
                 if len(self._succeeded) >= REMEMBERED_MAX:
                     self._succeeded.clear()
                 self._succeeded[asker] = mode
-                request.user = _completed(claimed, constrained=mode.name != _LEGACY)
+                request.user = _completed(claimed, mode)
                 return
         assert first is not None  # the last mode applies to everyone
         raise first
@@ -203,8 +205,17 @@ def _question(
     )
 
 
-def _completed(claimed: UserInfo, *, constrained: bool) -> UserInfo:
+@dataclass(slots=True)
+class Impersonated(UserInfo):
+    """Whom the request is answered for now, by constrained impersonation."""
+
+    constraint: str = ""
+    """The verb of the mode that allowed it."""
+
+
+def _completed(claimed: UserInfo, mode: _Mode) -> UserInfo:
     """With the groups that the name implies."""
+    constrained = mode.name != _LEGACY
     groups = list(claimed.groups)
     account = split_service_account(claimed.name)
     if account and not groups:
@@ -217,9 +228,20 @@ def _completed(claimed: UserInfo, *, constrained: bool) -> UserInfo:
         implied = AUTHENTICATED_GROUP if UNAUTHENTICATED_GROUP not in groups else UNAUTHENTICATED_GROUP
     if implied not in groups:
         groups.append(implied)
+    if constrained:
+        return Impersonated(claimed.name, claimed.uid, groups, claimed.extra, f"impersonate:{mode.name}")
     return UserInfo(claimed.name, claimed.uid, groups, claimed.extra)
 
 
 def _extras(request: Request) -> dict[str, list[str]]:
-    keys = dict.fromkeys(key.lower() for key in request.headers if key.lower().startswith(_EXTRA))
+    keys = [key for key in request.headers if key.startswith(_EXTRA)]
     return {unquote(key[len(_EXTRA) :]): request.header_values(key) for key in keys}
+
+
+def _as_go_shows(user: UserInfo) -> str:
+    def texts(values: list[str]) -> str:
+        return f"[]string{{{', '.join(map(quote, values))}}}" if values else "[]string(nil)"
+
+    extra = ", ".join(f"{quote(key)}:{texts(values)}" for key, values in sorted(user.extra.items()))
+    shown = f"map[string][]string{{{extra}}}" if extra else "map[string][]string(nil)"
+    return f'&user.DefaultInfo{{Name:"", UID:{quote(user.uid)}, Groups:{texts(user.groups)}, Extra:{shown}}}'

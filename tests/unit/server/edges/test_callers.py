@@ -1,6 +1,7 @@
 """Certificates, static tokens, impersonation, and what grants may grant."""
 
 import base64
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from wherry.api.registry import resource_for
 from wherry.meta.errors import StatusError
 from wherry.meta.object import ObjectMeta
 from wherry.server.admission.plugin import Attributes
+from wherry.server.audit.events import Event, add_request
+from wherry.server.audit.policy import Verdict
 from wherry.server.authn.bootstrap_tokens import BootstrapTokens
 from wherry.server.authn.static_tokens import StaticTokens
 from wherry.server.filters.authentication import AuthenticationFilter
-from wherry.server.filters.impersonation import ImpersonationFilter
+from wherry.server.filters.impersonation import Impersonated, ImpersonationFilter
 from wherry.server.http import Request, RequestInfo, UserInfo
 from wherry.server.rbac import bootstrap
 from wherry.server.rbac.authorizer import Masters, RbacAuthorizer, Union
@@ -24,6 +27,7 @@ from wherry.server.rbac.escalation import EscalationCheck
 from wherry.server.strategies.strategy import RequestContext
 
 CLOCK = StandingClock()
+BEARER = "base64url.bearer.authorization.k8s.io."
 
 
 def identify(request: Request, tokens: StaticTokens | None = None) -> UserInfo:
@@ -41,9 +45,11 @@ def test_nobody_is_anonymous() -> None:
     "request_",
     [
         Request("GET", "/", headers={"authorization": "Bearer nonsense"}),
-        Request("GET", "/", headers={"sec-websocket-protocol": "base64url.bearer.authorization.k8s.io.bm9wZQ"}),
+        Request("GET", "/", headers={"upgrade": "websocket", "sec-websocket-protocol": f"{BEARER}bm9wZQ, v5.x"}),
+        Request("GET", "/", headers={"upgrade": "websocket", "sec-websocket-protocol": f"{BEARER}c2VjcmV0"}),
+        Request("GET", "/", headers={"upgrade": "websocket", "sec-websocket-protocol": f"{BEARER}a, {BEARER}b, v5.x"}),
     ],
-    ids=["unknown token", "unknown websocket token"],
+    ids=["unknown token", "unknown websocket token", "no other protocol", "two tokens"],
 )
 def test_broken_credentials_are_unauthorized(request_: Request) -> None:
     with pytest.raises(StatusError) as caught:
@@ -57,6 +63,57 @@ def test_broken_credentials_are_unauthorized(request_: Request) -> None:
         "reason": "Unauthorized",
         "code": 401,
     }
+
+
+def test_a_websocket_s_token_goes_no_further(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("secret,ann,7\n")
+    tokens = StaticTokens.read(tmp_path / "tokens")
+    pairs = [("upgrade", "websocket"), ("sec-websocket-protocol", f"v5.x, {BEARER}c2VjcmV0, v4.x")]
+    request = Request("GET", "/", headers=dict(pairs), pairs=pairs)
+    assert identify(request, tokens).name == "ann"
+    assert request.headers["sec-websocket-protocol"] == "v5.x, v4.x"
+    assert request.pairs == [("upgrade", "websocket"), ("sec-websocket-protocol", "v5.x, v4.x")]
+    plain = Request("GET", "/", headers={"sec-websocket-protocol": f"v5.x, {BEARER}c2VjcmV0"})
+    assert identify(plain, tokens).name == "system:anonymous"
+
+
+@pytest.mark.parametrize(("header", "name"), [("Bearer  secret", "system:anonymous"), ("bearer secret x", "ann")])
+def test_spaces_in_the_header_count_as_upstream(tmp_path: Path, header: str, name: str) -> None:
+    (tmp_path / "tokens").write_text("secret,ann,7\n")
+    request = Request("GET", "/", headers={"authorization": header})
+    assert identify(request, StaticTokens.read(tmp_path / "tokens")).name == name
+
+
+def test_attempts_are_counted_by_result_and_kind_of_user(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("a,ann@example.org,7\nb,admin,8\nc,ann,9\n")
+    filtering = AuthenticationFilter(CLOCK, tokens=[StaticTokens.read(tmp_path / "tokens")], anonymous=False)
+    for header in ("Bearer a", "Bearer b", "Bearer c", "Bearer d", ""):
+        with suppress(StatusError):
+            filtering.apply(Request("GET", "/", headers={"authorization": header}))
+    found = {
+        (item.name, *item.labels.values()): item.value for family in filtering.collect() for item in family.samples
+    }
+    assert found == {
+        ("authenticated_user_requests", "email_id"): 1,
+        ("authenticated_user_requests", "admin"): 1,
+        ("authenticated_user_requests", "other"): 1,
+        ("authentication_attempts", "success"): 3,
+        ("authentication_attempts", "failure"): 1,
+        ("authentication_attempts", "error"): 1,
+    }
+
+
+def test_claims_without_a_name_are_refused_and_strange_headers_ignored() -> None:
+    by = ImpersonationFilter(rbac())
+    assert by.apply(Request("GET", "/", headers={"impersonate-foo": "x"})) is None
+    request = Request("GET", "/", headers={"impersonate-group": "dev", "impersonate-extra-a": "b"})
+    with pytest.raises(StatusError) as caught:
+        by.apply(request)
+    assert (caught.value.code, caught.value.message) == (
+        400,
+        'requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"dev"}, '
+        'Extra:map[string][]string{"a":[]string{"b"}}} without impersonating a user name',
+    )
 
 
 def test_a_token_file_is_read(tmp_path: Path) -> None:
@@ -229,7 +286,13 @@ async def test_constrained_impersonation_allows_one_request_and_not_another() ->
     by = constrained(
         ("impersonate:user-info", AUTHENTICATION, "users", "bob"), ("impersonate-on:user-info:list", "", "pods", "")
     )
-    assert (await impersonate(by, "list", user="bob")).groups == ["system:authenticated"]
+    bob = await impersonate(by, "list", user="bob")
+    assert isinstance(bob, Impersonated) and bob.constraint == "impersonate:user-info"
+    assert bob.groups == ["system:authenticated"]
+    request = Request("GET", "/", user=bob)
+    event: Event = {}
+    add_request(event, request, UserInfo("ann"), Verdict(1))
+    assert event["authenticationMetadata"] == {"impersonationConstraint": "impersonate:user-info"}
     with pytest.raises(StatusError) as caught:
         await impersonate(constrained(("get", "", "pods", "")), "list", user="bob")
     assert caught.value.message == (
