@@ -294,6 +294,8 @@ class Caches:
     def list(self, kind: type[T], namespace: str | None = None) -> list[T]:
         """Fresh decoded copies of one namespace, or of all."""
         cache = self._by_kind[kind]
+        if not cache.entries:  # of most kinds that admission asks for there is nothing
+            return []
         return [cache.codec.decode(entry.data) for entry in self._of(cache, namespace)]
 
     def _of(self, cache: WatchCache, namespace: str | None) -> Iterator[Entry]:
