@@ -10,6 +10,7 @@ Source of the behaviour: kubernetes pkg/controller/garbagecollector.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from sys import intern
 from typing import Any
 
 from wherry.aio.clock import Clock
@@ -256,13 +257,22 @@ class GarbageCollector:
 def _ownership(obj: PartialObjectMetadata) -> PartialObjectMetadata:
     """What the graph needs of an object: of every object of the cluster, so nothing else is kept."""
     meta = obj.metadata
+    obj.apiVersion = obj.kind = ""
     obj.metadata = ObjectMeta(
         name=meta.name,
-        namespace=meta.namespace,
+        namespace=intern(meta.namespace) if meta.namespace else None,
         uid=meta.uid,
         resourceVersion=meta.resourceVersion,
-        ownerReferences=meta.ownerReferences,
-        finalizers=meta.finalizers,
+        ownerReferences=meta.ownerReferences or _NONE,
+        finalizers=meta.finalizers or _NONE,
         deletionTimestamp=meta.deletionTimestamp,
+        labels=_NOTHING,
+        annotations=_NOTHING,
+        managedFields=_NONE,
     )
     return obj
+
+
+_NONE: list[Any] = []
+_NOTHING: dict[str, str] = {}
+"""Of all objects, which would else keep five empty ones each: a quarter of what the graph weighs. Never changed."""

@@ -4,12 +4,16 @@ An edge goes from an owner's uid to its dependents. An owner that dependents nam
 a virtual node until the server has been asked about it. Changes return the uids to look at: to delete, or to orphan.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wherry.meta.object import ObjectMeta, OwnerReference
 from wherry.meta.resource import Resource
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+
+_NO_DEPENDENTS: dict[str, "Node"] = {}
+"""Of the many that own nothing. Never changed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,8 +25,8 @@ class Node:
     kind: str
     namespace: str | None
     name: str
-    owners: list[OwnerReference] = field(default_factory=list)
-    dependents: dict[str, "Node"] = field(default_factory=dict)
+    owners: Sequence[OwnerReference] = ()
+    dependents: dict[str, "Node"] = field(default_factory=lambda: _NO_DEPENDENTS)
     is_virtual: bool = False
     is_deleting: bool = False
     waits_for_dependents: bool = False
@@ -60,7 +64,7 @@ class OwnerGraph:
             node = self.nodes[uid] = Node(uid, "", "", None, "")
         node.api_version, node.kind, node.is_virtual = resource.api_version, resource.kind, False
         node.namespace, node.name = metadata.namespace, metadata.name or ""
-        if node.owners != metadata.ownerReferences:
+        if list(node.owners) != metadata.ownerReferences:
             self._set_owners(node, metadata.ownerReferences, work)
         was_deleting = node.is_deleting
         node.is_deleting = metadata.deletionTimestamp is not None
@@ -106,6 +110,8 @@ class OwnerGraph:
             if owner is None:
                 owner = Node(uid, reference.apiVersion, reference.kind, node.namespace, reference.name, is_virtual=True)
                 self.nodes[uid] = owner
+            if owner.dependents is _NO_DEPENDENTS:
+                owner.dependents = {}
             owner.dependents[node.uid] = node
             if uid not in before and (owner.is_virtual or owner.waits_for_dependents):
                 work.delete.append(node.uid)

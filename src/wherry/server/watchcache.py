@@ -9,6 +9,7 @@ import asyncio
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from sys import intern
 from typing import Any
 
 from wherry.meta import fields, labels
@@ -32,7 +33,7 @@ _ALL: Bucket = ("", "")
 class Entry:
     """One object: its bytes with the resourceVersion in them, and what selectors ask for."""
 
-    __slots__ = ("data", "decoded", "fields", "key", "labels", "name", "namespace", "revision")
+    __slots__ = ("data", "decoded", "fields", "key", "labels", "namespace", "revision")
 
     def __init__(
         self,
@@ -44,13 +45,18 @@ class Entry:
     ) -> None:
         self.key = key
         """namespace/name, or name."""
-        self.namespace, _, self.name = key.rpartition("/")
+        self.namespace = intern(key[: key.rfind("/") + 1][:-1])
         self.data = data
         self.revision = revision
         self.labels = object_labels
         self.fields = object_fields
         self.decoded: Any = None
         """The object, once somebody peeked (caches.py)."""
+
+    @property
+    def name(self) -> str:
+        """Cut out of the key when asked for, for there are many entries."""
+        return self.key[self.key.rfind("/") + 1 :]
 
     def facts(self) -> dict[str, str]:
         """All selectable fields."""
