@@ -68,7 +68,13 @@ class Server:
         table = strategies(self.caches, *ranges, self.loopback_client)
         self.registry = Registry(self.caches, table, self.options.runtime_config)
         self.writer = Writer(objects, self.caches, clock, entropy, Ownership(self.options.managed_fields))
-        self.means = Means(self.writer, Deleter(self.writer), Shapes(clock), self.options.features)
+        self.means = Means(
+            self.writer,
+            Deleter(self.writer),
+            Shapes(clock),
+            self.options.features,
+            lambda user, info: self.edges.authorizer.authorize(user, info),
+        )
         self.custom = CustomResources(self.registry, self.caches, self.writer, self.means.deleter)
         around = Surroundings(
             self.caches,

@@ -102,7 +102,7 @@ class Caches:
         prefix = cache.codec.resource.storage_prefix.encode()
         found = await self._store.range(prefix, prefix_end(prefix))
         await self.wait_for(found.revision)
-        missing = [kv for kv in found.kvs if kv.key[len(prefix) :].decode() not in cache.entries]
+        missing = [kv for kv in found.kvs if _text(kv.key[len(prefix) :]) not in cache.entries]
         entries = [entry for kv in missing if (entry := self._readable(cache, prefix, kv)) is not None]
         cache.load([*cache.entries.values(), *entries], self.revision)
 
@@ -174,7 +174,7 @@ class Caches:
             prefix = self._prefix_of(kv.key)
             cache = self._by_prefix.get(prefix)
             if cache is not None:
-                key = kv.key[len(prefix) :].decode()
+                key = _text(kv.key[len(prefix) :])
                 if event.kind != "put":
                     cache.unreadable.pop(key, None)
                     cache.remove(key, kv.mod_revision)
@@ -204,8 +204,8 @@ class Caches:
         try:
             entry = self._entry(prefix, kv)
         except (msgspec.DecodeError, ValueError) as error:
-            why = kv.value.why if isinstance(kv.value, Unreadable) else f"{kv.key.decode()} holds no object: {error}"
-            cache.unreadable[kv.key[len(prefix) :].decode()] = why
+            why = kv.value.why if isinstance(kv.value, Unreadable) else f"{_text(kv.key)} holds no object: {error}"
+            cache.unreadable[_text(kv.key[len(prefix) :])] = why
             _log.error("%s", why)
             return None
         if cache.unreadable:
@@ -277,7 +277,7 @@ class Caches:
         """A fresh decoded copy, or None."""
         cache = self._by_kind[kind]
         entry = cache.get(namespace, name)
-        found: T | None = None if entry is None else cache.codec.decode(entry.data)
+        found: T | None = self._decoded(cache, entry)
         return found
 
     def peek(self, kind: type[T], namespace: str | None, name: str) -> T | None:
@@ -296,7 +296,20 @@ class Caches:
         cache = self._by_kind[kind]
         if not cache.entries:  # of most kinds that admission asks for there is nothing
             return []
-        return [cache.codec.decode(entry.data) for entry in self._of(cache, namespace)]
+        found = [self._decoded(cache, entry) for entry in self._of(cache, namespace)]
+        return [item for item in found if item is not None] if cache.unreadable else found
+
+    def _decoded(self, cache: WatchCache, entry: Entry | None) -> Any:
+        """The object; None, and a note, for one that somebody else wrote and that is none after all."""
+        if entry is None:
+            return None
+        try:
+            return cache.codec.decode(entry.data)
+        except msgspec.DecodeError as error:
+            key = f"{cache.codec.resource.storage_prefix}{entry.key}"
+            cache.unreadable[entry.key] = why = f"{key} holds no object: {error}"
+            _log.error("%s", why)
+            return None
 
     def _of(self, cache: WatchCache, namespace: str | None) -> Iterator[Entry]:
         return cache.select(Selection(namespace or ""))
@@ -304,14 +317,18 @@ class Caches:
     def on_change(self, kind: type[T], listener: Callable[[T | None, T | None], None]) -> None:
         """Call `listener(old, new)` for each object there is (old None), then on each change, as it becomes visible."""
         cache = self._by_kind[kind]
-        decode = cache.codec.decode
 
         def changed(old: Entry | None, new: Entry | None) -> None:
-            listener(None if old is None else decode(old.data), None if new is None else decode(new.data))
+            listener(self._decoded(cache, old), self._decoded(cache, new))
 
         for entry in list(cache.entries.values()):
             changed(None, entry)
         cache.listeners.append(changed)
+
+
+def _text(key: bytes) -> str:
+    """A key that may be anybody's."""
+    return key.decode(errors="backslashreplace")
 
 
 def too_large(revision: int, current: int) -> StatusError:

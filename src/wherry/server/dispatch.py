@@ -108,7 +108,7 @@ class Dispatcher:
                 return await self._bind(request)
         verb = _VERBS.get(info.verb)
         unfit = info.name if info.verb == "create" else not info.name and info.verb in _OF_ONE
-        if verb is None or info.verb not in served.resource.verbs or unfit:
+        if verb is None or info.verb not in served.resource.verbs or unfit or request.method == "HEAD":
             raise generic(405)
         try:
             return await verb(self._means, served, request)

@@ -41,6 +41,8 @@ class Accepted:
     shape: str = ""
     version: str = "v1"
     yaml: bool = False
+    anything: bool = False
+    """The client takes whatever comes, as people's tools do."""
 
     @property
     def plain(self) -> bool:
@@ -61,7 +63,7 @@ def negotiate(accept: str, shapes: bool = True) -> Accepted:
     for kind, parameters in clauses(accept):
         shape = shape_of(parameters)
         if kind in (JSON, YAML, "*/*", "application/*") and shape is not None and (shapes or not shape):
-            return Accepted(shape, parameters.get("v", "v1"), kind == YAML)
+            return Accepted(shape, parameters.get("v", "v1"), kind == YAML, kind == "*/*")
     raise not_acceptable([JSON, YAML, PROTOBUF])
 
 
@@ -100,12 +102,24 @@ def reply(request: Request, body: bytes, status: int = 200, warnings: list[str] 
     wanted = accepted(request)
     if wanted.yaml:
         body = to_yaml(body)
-    elif request.query and request.first("pretty") not in ("", "0", "false"):
-        body = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    elif for_people(request, wanted):
+        body = indented(body)
     response = Response(status, body, content_type=wanted.content_type)
     if warnings:
         response.headers["Warning"] = warning_header(warnings)
     return response
+
+
+def for_people(request: Request, wanted: Accepted) -> bool:
+    """?pretty=true, or a tool that shows answers to somebody."""
+    if request.query and "pretty" in request.query:
+        return request.first("pretty").lower() not in ("0", "false")
+    return wanted.anything and request.headers.get("user-agent", "").startswith(("curl", "Wget", "Mozilla/5.0"))
+
+
+def indented(body: bytes) -> bytes:
+    """JSON over many lines."""
+    return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def warning_header(warnings: list[str]) -> str:
@@ -122,8 +136,11 @@ def status_response(request: Request, error: StatusError) -> Response:
     if error.retry_after_seconds:
         headers["Retry-After"] = str(error.retry_after_seconds)
     body, kind = msgspec.json.encode(error.status()), JSON
-    if "yaml" in request.headers.get("accept", "") and JSON not in request.headers.get("accept", ""):
+    accept = request.headers.get("accept", "")
+    if "yaml" in accept and JSON not in accept:
         body, kind = to_yaml(body), YAML
+    elif for_people(request, Accepted(anything="*/*" in accept)):
+        body = indented(body)
     return Response(error.code, body, headers=headers, content_type=kind)
 
 

@@ -15,7 +15,7 @@ from wherry.meta.errors import bad_request, not_acceptable
 from wherry.meta.wire import encode
 from wherry.server import printers
 from wherry.server.http import Request, Response
-from wherry.server.negotiation import JSON, YAML, Accepted, accepted, reply
+from wherry.server.negotiation import JSON, YAML, Accepted, accepted, for_people, reply
 from wherry.server.registry import Served
 from wherry.server.watchcache import Entry
 
@@ -88,7 +88,7 @@ class Shapes:
                 pieces.append(b",{")
             pieces.append(b",{".join([item[cut:] for item in items[begin : begin + _ITEMS_PIECE]]))
         pieces.append(b"]}")
-        if wanted.plain and not request.first("pretty") and len(items) > _ITEMS_PIECE:
+        if wanted.plain and not for_people(request, wanted) and len(items) > _ITEMS_PIECE:
             return Response(200, pieces)
         return reply(request, b"".join(pieces))
 

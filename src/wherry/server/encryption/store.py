@@ -148,7 +148,7 @@ class EncryptedStore:
         prefix = key[:end] if key[:end] in _KNOWN else key[: key.find(b"/", end) + 1]
         found = self._transformers.get(prefix)
         if found is None:
-            group, plural = prefix[len(ROOT) :].decode().rstrip("/").partition("/")[::2]
+            group, plural = prefix[len(ROOT) :].decode(errors="backslashreplace").rstrip("/").partition("/")[::2]
             resource = _KNOWN.get(prefix) or f"{plural}.{group}"
             found = self._transformers[prefix] = self._encryption.transformer(resource)
         return found

@@ -14,7 +14,16 @@ import msgspec
 import orjson
 
 from wherry.api.registry import kind_type
-from wherry.meta.errors import FieldError, StatusError, bad_request, field_forbidden, invalid, not_supported, too_long
+from wherry.meta.errors import (
+    FieldError,
+    StatusError,
+    bad_request,
+    field_forbidden,
+    invalid,
+    invalid_value,
+    not_supported,
+    too_long,
+)
 from wherry.meta.schema import TypeSchema
 from wherry.server.http import Request
 from wherry.server.json_faults import syntax_fault, type_fault
@@ -52,6 +61,11 @@ def write_options(request: Request) -> WriteOptions:
     manager = request.first("fieldManager")
     if len(manager.encode()) > MANAGER_MAX:
         errors.append(too_long("fieldManager", MANAGER_MAX))
+    for position, char in enumerate(manager):
+        if not char.isprintable():
+            at = len(manager[:position].encode())
+            text = f"invalid character U+{ord(char):04X} (at position {at})"
+            errors.append(invalid_value("fieldManager", manager, text))
     if "force" in query and "apply-patch" not in request.headers.get("content-type", ""):
         errors.append(field_forbidden("force", "may not be specified for non-apply patch"))
     if errors:

@@ -14,15 +14,16 @@ from wherry.meta.errors import (
     FieldError,
     StatusError,
     bad_request,
-    field_forbidden,
     invalid,
     invalid_value,
     not_supported,
 )
 from wherry.server.deletion import Deleted
+from wherry.server.features import Features
 from wherry.server.handlers.bodies import WriteOptions
+from wherry.server.handlers.corrupt import GATE, OPTION, check_readable, delete_corrupt, option_faults
 from wherry.server.handlers.list import selection_of
-from wherry.server.handlers.parameters import list_parameters
+from wherry.server.handlers.parameters import integer, list_parameters, truth
 from wherry.server.handlers.writes import Means
 from wherry.server.http import Request, Response
 from wherry.server.negotiation import body_format, parse, reply
@@ -40,7 +41,9 @@ _POLICIES = ("Foreground", "Background", "Orphan")
 
 async def delete(means: Means, served: Served, request: Request) -> Response:
     """200 with a Status or the object; 202 when the client asked to cascade and it is not gone yet."""
-    options = delete_options(request)
+    options = delete_options(request, means.features)
+    if options.ignoreStoreReadErrorWithClusterBreakingPotential:
+        return await delete_corrupt(means, served, request)
     write = _write(means, request, options)
     deleted = await means.deleter.delete(served, options, write)
     if deleted.gone and served.resource.plural not in _RETURNS_OBJECT:
@@ -51,9 +54,14 @@ async def delete(means: Means, served: Served, request: Request) -> Response:
 
 async def delete_collection(means: Means, served: Served, request: Request) -> Response:
     """200 with the list of what was deleted, as it was."""
-    options = delete_options(request)
     parameters = list_parameters(request, means.features)
+    options = delete_options(request, means.features)
+    if options.ignoreStoreReadErrorWithClusterBreakingPotential:
+        text = "is not allowed with DELETECOLLECTION, try again after removing the option"
+        raise invalid("DeleteOptions.meta.k8s.io", "", [invalid_value(OPTION, True, text)])
     selection = selection_of(request, served, parameters)
+    if served.cache.unreadable:
+        check_readable(means, served, selection.namespace)
     revision = means.writer.caches.revision
     entries, _ = served.cache.page(selection, "", parameters.limit)
     slots = asyncio.Semaphore(PARALLEL_MAX)
@@ -83,7 +91,7 @@ def _write(means: Means, request: Request, options: DeleteOptions) -> Write:
     return write
 
 
-def delete_options(request: Request) -> DeleteOptions:
+def delete_options(request: Request, features: Features) -> DeleteOptions:
     """DeleteOptions of body and query. Raises 400, 415, 422."""
     if request.body.strip():
         value = parse(request.body, body_format(request), "DeleteOptions")
@@ -98,6 +106,8 @@ def delete_options(request: Request) -> DeleteOptions:
             )
     else:
         options = _from_query(request)
+    if not features.enabled(GATE):
+        options.ignoreStoreReadErrorWithClusterBreakingPotential = None
     _check(options)
     return options
 
@@ -108,15 +118,11 @@ def _from_query(request: Request) -> DeleteOptions:
         return options
     options.dryRun = [item for item in request.query.get("dryRun", []) if item]
     options.propagationPolicy = request.first("propagationPolicy") or None
-    grace = request.first("gracePeriodSeconds")
-    if grace:
-        try:
-            options.gracePeriodSeconds = int(grace)
-        except ValueError as error:
-            raise bad_request(f'strconv.ParseInt: parsing "{grace}": invalid syntax') from error
-    if "orphanDependents" in request.query:
-        options.orphanDependents = request.first("orphanDependents") in ("true", "1")
-    uid, version = request.first("preconditions.uid"), request.first("preconditions.resourceVersion")
+    options.gracePeriodSeconds = integer(request.first("gracePeriodSeconds"))
+    for name in ("orphanDependents", OPTION):
+        if name in request.query:
+            setattr(options, name, truth(request.first(name)))
+    uid, version = request.first("uid"), request.first("resourceVersion")
     if uid or version:
         options.preconditions = Preconditions(uid=uid or None, resourceVersion=version or None)
     return options
@@ -133,9 +139,9 @@ def _check(options: DeleteOptions) -> None:
         errors.append(not_supported("dryRun", options.dryRun, ["All"]))
     if options.gracePeriodSeconds is not None and options.gracePeriodSeconds < 0:
         options.gracePeriodSeconds = 1  # as upstream: "now, but not by force"
-    if options.ignoreStoreReadErrorWithClusterBreakingPotential:
-        text = "this server does not delete what it cannot read"
-        errors.append(field_forbidden("ignoreStoreReadErrorWithClusterBreakingPotential", text))
+    errors += option_faults(
+        frozenset(name for name in options.__struct_fields__ if getattr(options, name) not in (None, [], ""))
+    )
     if errors:
         raise invalid("DeleteOptions.meta.k8s.io", "", errors)
 

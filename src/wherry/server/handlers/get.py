@@ -19,7 +19,7 @@ async def get(means: Means, served: Served, request: Request) -> Response:
     if entry is None:
         raise missing(served, info.name, info.namespace)
     wanted = accepted(request)
-    if wanted.plain and not request.query and served.convert is None:
+    if wanted.plain and not request.query and not wanted.anything and served.convert is None:
         return Response(200, entry.data)
     data = means.shapes.one(request, served, wanted, entry) if wanted.shape else served.present(entry)
     return reply(request, data)

@@ -5,8 +5,9 @@ cache is that state; else the page is read from the store's history, until that 
 """
 
 from wherry.meta import fields, labels
-from wherry.meta.errors import bad_request, expired, internal_error
+from wherry.meta.errors import bad_request, expired
 from wherry.server.caches import too_large
+from wherry.server.handlers.corrupt import check_readable
 from wherry.server.handlers.parameters import (
     ANY_REVISION,
     EXACT,
@@ -81,7 +82,7 @@ async def list_objects(means: Means, served: Served, request: Request) -> Respon
     else:
         entries, remaining = cache.page(selection, after, limit)
     if cache.unreadable:
-        raise internal_error(next(iter(cache.unreadable.values())))
+        check_readable(means, served, selection.namespace)
     revision = exact or caches.revision
     token = make_token(revision, f"{entries[-1].key}\0") if remaining else ""
     if not selection.everything:

@@ -58,13 +58,13 @@ def list_parameters(request: Request, features: Features) -> ListParameters:
     parameters = ListParameters(
         first("labelSelector"),
         first("fieldSelector"),
-        max(0, _integer(first("limit")) or 0),
+        max(0, integer(first("limit")) or 0),
         first("continue"),
         first("resourceVersion"),
         first(_MATCH),
-        None if "sendInitialEvents" not in request.query else _truth(first("sendInitialEvents")),
-        _truth(first("allowWatchBookmarks", "false")),
-        _integer(first("timeoutSeconds")),
+        None if "sendInitialEvents" not in request.query else truth(first("sendInitialEvents")),
+        truth(first("allowWatchBookmarks", "false")),
+        integer(first("timeoutSeconds")),
     )
     lists = features.enabled("WatchList")
     silent = parameters.send_initial_events is None and not parameters.match
@@ -76,11 +76,13 @@ def list_parameters(request: Request, features: Features) -> ListParameters:
     return parameters
 
 
-def _truth(text: str) -> bool:
+def truth(text: str) -> bool:
+    """A truth value in a query: whatever is not denied."""
     return text.lower() not in ("0", "false")
 
 
-def _integer(text: str) -> int | None:
+def integer(text: str) -> int | None:
+    """A number in a query; None for none. Raises 400."""
     if not text:
         return None
     digits = text.lstrip("+-")

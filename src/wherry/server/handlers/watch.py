@@ -10,6 +10,7 @@ from typing import Self
 
 from wherry.meta.errors import StatusError
 from wherry.meta.wire import encode
+from wherry.server.handlers.corrupt import check_readable
 from wherry.server.handlers.list import selection_of
 from wherry.server.handlers.parameters import list_parameters, parse_revision
 from wherry.server.handlers.writes import Means
@@ -38,6 +39,8 @@ async def watch(means: Means, served: Served, request: Request) -> Response:
                 await caches.wait_for(wanted)
             elif parameters.resource_version == "":
                 await caches.fresh()
+            if with_state and cache.unreadable:
+                check_readable(means, served, selection.namespace)
         except StatusError as error:  # as below
             return Response(200, error_frame(error))
         if with_state:

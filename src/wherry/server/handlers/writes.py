@@ -1,5 +1,6 @@
 """What all writing handlers share: the server's means, the checks of body against URL, the answer."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,9 @@ from wherry.server.conversions import ConversionNeededError
 from wherry.server.deletion import Deleter
 from wherry.server.features import Features
 from wherry.server.handlers.bodies import WriteOptions
-from wherry.server.http import Request, Response, UserInfo
+from wherry.server.http import Request, RequestInfo, Response, UserInfo
 from wherry.server.negotiation import accepted, reply
+from wherry.server.rbac.authorizer import Verdict
 from wherry.server.registry import Served
 from wherry.server.shapes import Shapes
 from wherry.server.watchcache import Entry
@@ -24,6 +26,7 @@ class Means:
     deleter: Deleter
     shapes: Shapes
     features: Features
+    authorize: Callable[[UserInfo, RequestInfo], Verdict | Awaitable[Verdict]]
 
     def write(self, request: Request, options: WriteOptions) -> Write:
         """The record of one write."""
