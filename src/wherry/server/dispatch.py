@@ -13,7 +13,7 @@ from wherry.api.registry import resource_for
 from wherry.meta.errors import StatusError, bad_request, generic, internal_error
 from wherry.meta.resource import Resource
 from wherry.server.conversions import ConversionNeededError
-from wherry.server.handlers import pods, scale, streaming
+from wherry.server.handlers import eviction, pods, scale, streaming
 from wherry.server.handlers.bodies import read_object, write_options
 from wherry.server.handlers.create import create
 from wherry.server.handlers.delete import delete, delete_collection
@@ -191,7 +191,7 @@ class Dispatcher:
         return await pods.bind(self._means, self._registry.of(_PODS), request)
 
     async def _evict(self, means: Means, served: Served, request: Request) -> Response:
-        return await pods.evict(means, self._registry, served, request)
+        return await eviction.evict(means, self._registry, served, request)
 
     async def _admit_connection(self, served: Served, request: Request) -> None:
         writer = self._means.writer
