@@ -24,6 +24,12 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 )
 @click.option("--root-ca-file", type=click.Path(path_type=Path), help="CA that is published as kube-root-ca.crt.")
 @click.option(
+    "--service-account-private-key-file",
+    "private_key",
+    type=click.Path(path_type=Path),
+    help="Key of the tokens that Secrets are filled with; without it they stay empty.",
+)
+@click.option(
     "--leader-elect", type=bool, is_flag=False, flag_value=True, default=True, help="Work only while leading."
 )
 def command(
@@ -32,6 +38,7 @@ def command(
     node_cidr_mask_size: int,
     grace: float,
     root_ca_file: Path | None,
+    private_key: Path | None,
     leader_elect: bool,
 ) -> None:
     """Run the controllers against the API server of a kubeconfig, until SIGTERM.
@@ -40,6 +47,7 @@ def command(
     """
     from wherry.api.apiextensions_v1 import CustomResourceDefinition
     from wherry.cluster.components import ComponentProcess, Remote, read_file, served_resources
+    from wherry.cluster.signing import legacy_signer
     from wherry.controllers.manager import ControllerManager, ManagerOptions
 
     options = ManagerOptions(
@@ -47,6 +55,7 @@ def command(
         node_cidr_mask_size=node_cidr_mask_size,
         node_monitor_grace_period_seconds=grace,
         root_ca=read_file(root_ca_file).decode(errors="replace") if root_ca_file else "",
+        sign_token=legacy_signer(private_key) if private_key else None,
     )
 
     def make(remote: Remote) -> Run:

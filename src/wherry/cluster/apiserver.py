@@ -23,6 +23,7 @@ from wherry.cluster.control_plane import SERVER_NAMES, ApiServer
 from wherry.cluster.failure import ClusterError
 from wherry.cluster.network import node_address
 from wherry.cluster.pki import Pki
+from wherry.cluster.signing import signing_key
 from wherry.server import enablement
 from wherry.server.admission.chain import AdmissionChoice
 from wherry.server.admission.configuration import read_configurations
@@ -39,7 +40,7 @@ from wherry.server.frontend import ListenError
 from wherry.server.kubelets import kubelet_context
 from wherry.server.options import ServerOptions
 from wherry.server.tls import Serving
-from wherry.server.tokens import SigningKey, VerificationKey
+from wherry.server.tokens import VerificationKey
 from wherry.server.traffic import TrafficOptions
 
 log = logging.getLogger(__name__)
@@ -227,12 +228,7 @@ class Settings:
         if path is None:
             assert self._pki is not None
             path = self._pki.service_account_key
-        pem = read_file(path)
-        try:
-            SigningKey(pem)
-        except (ValueError, TypeError) as error:
-            raise ClusterError(f"{path}: not an unencrypted private key in PEM") from error
-        return pem
+        return signing_key(path)
 
 
 def _admission_choice(flags: ApiServerFlags) -> AdmissionChoice:

@@ -142,6 +142,7 @@ class ControlPlane:
             cluster_cidr=self._options.ranges.pod_cidr,
             node_monitor_grace_period_seconds=self._options.node_grace_seconds,
             root_ca=self._pki.ca.cert.read_text(),
+            sign_token=self.server.edges.issuer.issue_legacy if self.server.edges.issuer else None,
         )
         manager = ControllerManager(
             self.client,

@@ -29,6 +29,7 @@ from wherry.controllers.replicaset import ReplicaSetController
 from wherry.controllers.replicationcontroller import ReplicationControllerController
 from wherry.controllers.resourcequota import ResourceQuotaController
 from wherry.controllers.rootca import RootCAPublisher
+from wherry.controllers.serviceaccount_tokens import ServiceAccountTokensController, Sign
 from wherry.controllers.serviceaccounts import ServiceAccountController
 from wherry.controllers.servicecidrs import ServiceCIDRController
 from wherry.controllers.tainteviction import TaintEvictionController
@@ -49,10 +50,16 @@ class ManagerOptions:
     node_monitor_grace_period_seconds: float = 40.0
     root_ca: str = ""
     """PEM; without it no kube-root-ca.crt is published."""
+    sign_token: Sign | None = None
+    """Makes tokens for Secrets (--service-account-private-key-file); without it these stay empty."""
 
 
 # Controllers that have nothing to do while a setting is empty.
-_NEEDS = {"root-ca-certificate-publisher-controller": "root_ca", "node-ipam-controller": "cluster_cidr"}
+_NEEDS = {
+    "root-ca-certificate-publisher-controller": "root_ca",
+    "node-ipam-controller": "cluster_cidr",
+    "serviceaccount-token-controller": "sign_token",
+}
 
 
 class Runs(Protocol):
@@ -76,8 +83,15 @@ def _plain(kind: Callable[[Client, Informers, Clock], Runs]) -> Callable[[Parts]
     return lambda parts: kind(parts.client, parts.informers, parts.clock)
 
 
+def _tokens(parts: Parts) -> Runs:
+    assert parts.options.sign_token is not None
+    sign, root_ca = parts.options.sign_token, parts.options.root_ca
+    return ServiceAccountTokensController(parts.client, parts.informers, parts.clock, sign, root_ca)
+
+
 CONTROLLERS: dict[str, Callable[[Parts], Runs]] = {
     "serviceaccount-controller": _plain(ServiceAccountController),
+    "serviceaccount-token-controller": _tokens,
     "root-ca-certificate-publisher-controller": lambda parts: RootCAPublisher(
         parts.client, parts.informers, parts.clock, parts.options.root_ca
     ),

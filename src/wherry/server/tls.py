@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 _NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the ssl module has no name for
+_DER = 2  # ENCODING_DER of the _ssl module
 _ACCEPT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda _store, _argument: 1)
 
 
@@ -55,7 +56,7 @@ def peer_certificates(tls: Any) -> tuple[bytes, ...]:
     if public is not None:  # Python 3.13
         return tuple(public())
     chain = tls._sslobj.get_unverified_chain() or ()
-    return tuple(ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in chain) or (own,)
+    return tuple(item.public_bytes(_DER) for item in chain) or (own,)
 
 
 def _accept_any(context: ssl.SSLContext) -> None:

@@ -101,7 +101,7 @@ async def world(
     client = server.client()
     informers = Informers(client)
     made = World(client, informers, clock)
-    settings = ManagerOptions(root_ca="PEM")
+    settings = ManagerOptions(root_ca="PEM", sign_token=lambda account, secret: f"{account.metadata.uid} {secret}")
     manager = ControllerManager(
         client, clock, entropy, settings, server.registry.resources, names=names, informers=informers
     )
