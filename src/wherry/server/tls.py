@@ -29,6 +29,8 @@ def tls_context(certificate: str, key: str, *client_cas: str) -> ssl.SSLContext:
     if client_cas:
         context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+        context.num_tickets = 0  # a resumed session would bring the client's certificate without its intermediates
+        context.options |= ssl.OP_NO_TICKET
         _accept_any(context)
     return context
 

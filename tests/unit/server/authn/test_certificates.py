@@ -1,6 +1,8 @@
 """Client certificates and proxies' headers: whose word counts, over real connections, also while files change."""
 
+import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -191,6 +193,26 @@ async def test_a_stranger_s_certificate_is_told_so_by_a_status(tmp_path: Path) -
         code, user = await w.ask(Signed("ann", w.ca, "system:masters"))
         assert (code, user["username"]) == (201, "ann")
         assert (await w.ask())[0] == 403
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_second_connection_brings_the_intermediates_again(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    async with world(tmp_path) as w:
+        between = Signed("between", w.ca, ca=True)
+        certificate, key = Signed("ann", between, "system:masters").write(tmp_path, "client", between)
+        context = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+        context.load_cert_chain(certificate, key)
+        context.maximum_version = version
+
+        def ask(session: ssl.SSLSession | None) -> tuple[bytes, ssl.SSLSession | None]:
+            plain = socket.create_connection(("127.0.0.1", w.port))
+            with plain, context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as tls:
+                tls.sendall(b"GET /api HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                return tls.recv(12), tls.session
+
+        first, session = await asyncio.to_thread(ask, None)
+        second, _ = await asyncio.to_thread(ask, session)
+        assert first == second == b"HTTP/1.1 200"
 
 
 async def test_only_proxies_speak_for_others(tmp_path: Path) -> None:
