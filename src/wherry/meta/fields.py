@@ -6,7 +6,7 @@ Source: k8s.io/apimachinery/pkg/fields.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from wherry.meta.errors import quote
@@ -51,6 +51,11 @@ class FieldSelector:
                     known = '"metadata.name", "metadata.namespace"'
                     raise ValueError(f'"{item.field}" is not a known field selector: only {known}')
                 raise ValueError(f"field label not supported: {item.field}")
+
+    def renamed(self, names: Mapping[str, str]) -> "FieldSelector":
+        """The same of fields that are called otherwise."""
+        found = self.requirements
+        return FieldSelector(tuple(replace(item, field=names.get(item.field, item.field)) for item in found))
 
     def __str__(self) -> str:
         return ",".join(map(str, self.requirements))

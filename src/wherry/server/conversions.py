@@ -4,8 +4,8 @@ Events are stored as v1 and autoscalers as autoscaling/v2. Conversion is at the 
 admission and strategies see the stored version alone.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -33,6 +33,13 @@ _EVENT_NAMES = {
     "deprecatedLastTimestamp": "lastTimestamp",
     "deprecatedSource": "source",
 }
+_EVENT_FIELDS = {
+    "reportingController": "reportingComponent",
+    **{
+        f"regarding.{name}": f"involvedObject.{name}"
+        for name in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+    },
+}
 _SAME_NAMES = ("metadata", "action", "eventTime", "reason", "related", "reportingInstance", "type")
 
 
@@ -44,6 +51,8 @@ class Conversion:
     stored: Callable[[Any], Any]
     ahead: Callable[[Iterable[Any]], Awaitable[None]] | None = None
     """Where conversion is somebody else's work: have these entries of the cache converted before they are shown."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """What the stored version calls the fields that selectors may name."""
 
 
 class ConversionNeededError(Exception):
@@ -145,6 +154,6 @@ def _json(text: str | None, default: Any) -> Any:
 
 
 _CONVERSIONS = {
-    ("events.k8s.io/v1", "Event"): Conversion(_event_served, _event_stored),
+    ("events.k8s.io/v1", "Event"): Conversion(_event_served, _event_stored, fields=_EVENT_FIELDS),
     ("autoscaling/v1", "HorizontalPodAutoscaler"): Conversion(_scaler_served, _scaler_stored),
 }

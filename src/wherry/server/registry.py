@@ -88,12 +88,13 @@ class Registry:
         for resource in sorted(api.RESOURCES, key=lambda item: bool(item.storage_version)):
             stored = stored_resource(resource)
             strategy = strategies.get((stored.group, stored.plural)) or Strategy()
+            own = strategies.get((resource.group, resource.plural), strategy)
             key = (stored.group, stored.version, stored.plural)
             if key not in stored_caches and "get" in resource.verbs:
                 stored_caches[key] = caches.add(stored, strategy)
             cache = stored_caches.get(key) or WatchCache(Codec(stored))  # reviews and bindings are never stored
             table = self._served if enabled.serves(resource) else self._off
-            table[resource.group, resource.version, resource.plural] = Served(resource, stored, cache, strategy)
+            table[resource.group, resource.version, resource.plural] = Served(resource, stored, cache, own)
 
     def find(self, group: str, version: str, plural: str) -> Served | None:
         """What a URL means."""

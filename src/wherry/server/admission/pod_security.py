@@ -2,6 +2,7 @@
 
     pod-security.kubernetes.io/enforce: restricted      refuses pods
     pod-security.kubernetes.io/warn: baseline           warns whoever writes pods or workloads
+    pod-security.kubernetes.io/audit: baseline          notes in the audit log what violates it
     pod-security.kubernetes.io/audit-version: v1.30     each mode may name a version
 
 The standards are in pod_standards.py. Source: k8s.io/pod-security-admission.
@@ -187,41 +188,68 @@ class PodSecurity(AdmissionPlugin):
         return True
 
     def _pod(self, attributes: Attributes) -> None:
+        if self._is_exempt(attributes):
+            return
+        policy, faults = self._policy(attributes)
+        if policy == Policy() and not faults:
+            _note(attributes, "enforce-policy", str(policy.enforce))
+            return
         pod = attributes.object
-        policy = self._policy(attributes)
-        if policy is None or policy == Policy():
-            return
-        if attributes.operation == "UPDATE" and not _significant(pod.spec, attributes.old_object.spec):
-            return
-        if (pod.spec.runtimeClassName or "") in self._options.runtime_classes:
-            return
-        found = policy.enforce.violations(pod.metadata, pod.spec)
-        if found:
-            text = f'violates PodSecurity "{policy.enforce}": {_told(found)}'
-            raise forbidden("pods", attributes.name or pod.metadata.name or "", text)
-        self._warn(attributes, policy, pod.metadata, pod.spec)
+        if attributes.operation == "CREATE" or _significant(pod.spec, attributes.old_object.spec):
+            self._evaluate(attributes, policy, faults, pod, enforce=True)
 
     def _workload(self, attributes: Attributes) -> None:
-        policy = self._policy(attributes)
-        if policy is None or policy.warn.level == "privileged":
+        if self._is_exempt(attributes):
+            return
+        policy, faults = self._policy(attributes)
+        if policy.warn.level == policy.audit.level == "privileged" and not faults:
             return
         template = _WORKLOADS[attributes.resource.group, attributes.resource.plural](attributes.object)
-        if template is None or (template.spec.runtimeClassName or "") in self._options.runtime_classes:
+        if template is not None:
+            self._evaluate(attributes, policy, faults, template, enforce=False)
+
+    def _evaluate(
+        self,
+        attributes: Attributes,
+        policy: Policy,
+        faults: list[FieldError],
+        pod: core.Pod | core.PodTemplateSpec,
+        enforce: bool,
+    ) -> None:
+        """Refuse what must not be, note what is to be noted, warn of what is to be warned of."""
+        if (pod.spec.runtimeClassName or "") in self._options.runtime_classes:
+            _note(attributes, "exempt", "runtimeClass")
             return
-        self._warn(attributes, policy, template.metadata, template.spec)
+        if faults:
+            texts = [str(fault) for fault in faults]
+            told = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+            _note(attributes, "error", f"Failed to parse policy: {told}")
+        modes = {policy.audit, policy.warn, *([policy.enforce] if enforce else [])}
+        found = {standard: standard.violations(pod.metadata, pod.spec) for standard in modes}
+        if enforce:
+            _note(attributes, "enforce-policy", str(policy.enforce))
+        if found[policy.audit]:
+            text = f'would violate PodSecurity "{policy.audit}": {_told(found[policy.audit])}'
+            _note(attributes, "audit-violations", text)
+        if enforce and found[policy.enforce]:
+            text = f'violates PodSecurity "{policy.enforce}": {_told(found[policy.enforce])}'
+            raise forbidden("pods", attributes.name or pod.metadata.name or "", text)
+        if found[policy.warn]:
+            attributes.warnings.append(f'would violate PodSecurity "{policy.warn}": {_told(found[policy.warn])}')
 
-    def _warn(self, attributes: Attributes, policy: Policy, meta: Any, spec: core.PodSpec) -> None:
-        found = policy.warn.violations(meta, spec)
-        if found:
-            attributes.warnings.append(f'would violate PodSecurity "{policy.warn}": {_told(found)}')
+    def _is_exempt(self, attributes: Attributes) -> bool:
+        if attributes.namespace in self._options.namespaces:
+            _note(attributes, "exempt", "namespace")
+        elif attributes.user.name in self._options.usernames:
+            _note(attributes, "exempt", "user")
+        else:
+            return False
+        return True
 
-    def _policy(self, attributes: Attributes) -> Policy | None:
-        """What holds for this write; None: it is exempt."""
-        if attributes.namespace in self._options.namespaces or attributes.user.name in self._options.usernames:
-            return None
+    def _policy(self, attributes: Attributes) -> tuple[Policy, list[FieldError]]:
+        """What holds in the namespace, and what is wrong with its labels."""
         namespace = self._caches.get(core.Namespace, None, attributes.namespace)
-        labels = namespace.metadata.labels if namespace is not None else {}
-        return policy_of(labels, self._options.defaults)[0]
+        return policy_of(namespace.metadata.labels if namespace is not None else {}, self._options.defaults)
 
     def _standing(self, namespace: str, enforce: Standard) -> list[str]:
         """Warnings about pods that are there already: one of each controller first, like faults together."""
@@ -250,6 +278,11 @@ class PodSecurity(AdmissionPlugin):
             text = f'existing pods in namespace "{namespace}" violate the new PodSecurity enforce level "{enforce}"'
             warnings.append(text)
         return warnings + sorted(f"{_some(names)}: {fault}" for fault, names in by_fault.items())
+
+
+def _note(attributes: Attributes, key: str, value: str) -> None:
+    """For the audit log."""
+    attributes.ctx.audit[PREFIX + key] = value
 
 
 def _some(names: list[str]) -> str:

@@ -49,9 +49,11 @@ def selection_of(request: Request, served: Served, parameters: ListParameters) -
         by_field = fields.parse(text)
         if request.info.name and by_field.exact("metadata.name") != request.info.name:
             raise bad_request("fieldSelector metadata.name doesn't match requested name")
-        offered = served.custom.selectable_fields if served.custom else served.stored.selectable_fields
+        offered = served.custom.selectable_fields if served.custom else served.resource.selectable_fields
         plain = served.custom is None and not offered
         by_field.check_supported(("metadata.name", "metadata.namespace", *offered), plain)
+        if served.convert is not None and served.convert.fields:
+            by_field = by_field.renamed(served.convert.fields)
     except ValueError as error:
         raise bad_request(str(error)) from error
     return Selection(request.info.namespace, by_label, by_field)

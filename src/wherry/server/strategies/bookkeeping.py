@@ -1,10 +1,8 @@
 """Events, leases, controller revisions, pod templates and runtime classes."""
 
-from typing import Any
-
 from wherry.api.apps_v1 import ControllerRevision
 from wherry.api.coordination_v1 import Lease
-from wherry.api.core_v1 import PodTemplate, ResourceRequirements
+from wherry.api.core_v1 import Event, PodTemplate, ResourceRequirements
 from wherry.api.node_v1 import RuntimeClass
 from wherry.meta import names
 from wherry.meta.errors import duplicate, invalid_value, required
@@ -17,25 +15,23 @@ _NOTE_MAX = 1024
 
 
 class EventStrategy(KindStrategy):
-    """v1 and events.k8s.io Event; the two spell the same facts differently."""
+    """v1 Event, which is also how those of events.k8s.io are stored."""
 
     allow_create_on_update = True
+    reporter = "reportingComponent"
+    """What the version calls who reports."""
 
-    def rules(self, obj: Any) -> Faults:
-        core = hasattr(obj, "involvedObject")
-        target, own = (obj.involvedObject if core else obj.regarding).namespace or "", obj.metadata.namespace or ""
+    def rules(self, obj: Event) -> Faults:
+        target, own = obj.involvedObject.namespace or "", obj.metadata.namespace or ""
         if obj.eventTime is None:
             if own != target and not (own == "default" and not target):
                 yield invalid_value("involvedObject.namespace", target, _ELSEWHERE)
             return
         if not target and own not in ("default", "kube-system"):
             yield invalid_value("involvedObject.namespace", target, _ELSEWHERE)
-        path = "reportingController"
-        reporter = (obj.reportingComponent if core else obj.reportingController) or ""
-        if not reporter:
-            yield required(path)
-        yield from checks.named(path, reporter, names.qualified_name)
-        note = obj.message if core else obj.note
+        if not obj.reportingComponent:
+            yield required(self.reporter)
+        yield from checks.named(self.reporter, obj.reportingComponent or "", names.qualified_name)
         for name, value, limit in (
             ("reportingInstance", obj.reportingInstance, 128),
             ("action", obj.action, 128),
@@ -45,18 +41,53 @@ class EventStrategy(KindStrategy):
                 yield required(name)
             elif len(value.encode()) > limit:
                 yield invalid_value(name, "", f"can have at most {limit} characters")
-        if len((note or "").encode()) > _NOTE_MAX:
+        if len((obj.message or "").encode()) > _NOTE_MAX:
             yield invalid_value("message", "", f"can have at most {_NOTE_MAX} characters")
 
-    def fields(self, obj: Any) -> dict[str, str]:
-        core = hasattr(obj, "involvedObject")
-        name, target = ("involvedObject", obj.involvedObject) if core else ("regarding", obj.regarding)
+    def fields(self, obj: Event) -> dict[str, str]:
         members = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-        facts = {f"{name}.{member}": getattr(target, member) or "" for member in members}
-        source = (obj.source if core else obj.deprecatedSource).component
-        reporter = (obj.reportingComponent if core else obj.reportingController) or ""
+        facts = {f"involvedObject.{member}": getattr(obj.involvedObject, member) or "" for member in members}
+        reporter = obj.reportingComponent or ""
         facts |= {"reason": obj.reason or "", "type": obj.type or "", "reportingComponent": reporter}
-        return facts | {"source": source or reporter, "reportingController": reporter}
+        return facts | {"source": obj.source.component or reporter}
+
+
+class NewEventStrategy(EventStrategy):
+    """events.k8s.io Event: what was only there for the old kind is not to be used any more."""
+
+    reporter = "reportingController"
+
+    def create_rules(self, obj: Event) -> Faults:
+        yield from _series(obj)
+        if obj.eventTime is None:
+            yield required("eventTime")
+        if obj.type not in ("Normal", "Warning"):
+            yield invalid_value("type", "", f"has invalid value: {obj.type or ''}")
+        for name in ("firstTimestamp", "lastTimestamp", "count"):
+            if getattr(obj, name):
+                yield invalid_value(name, "", "needs to be unset")
+        if obj.source.component or obj.source.host:
+            yield invalid_value("source", "", "needs to be unset")
+
+    def update_rules(self, new: Event, old: Event) -> Faults:
+        if new.series != old.series:
+            yield from _series(new)
+        for name in _EVENT_FIXED:
+            shown = "reportingController" if name == "reportingComponent" else name
+            yield from checks.immutable(shown, getattr(new, name), getattr(old, name))
+
+
+_EVENT_FIXED = (
+    "involvedObject reason message source firstTimestamp lastTimestamp count type eventTime action related "
+    "reportingComponent reportingInstance"
+).split()
+
+
+def _series(obj: Event) -> Faults:
+    if obj.series is not None and (obj.series.count or 0) < 2:
+        yield invalid_value("series.count", "", "should be at least 2")
+    if obj.series is not None and not obj.series.lastObservedTime:
+        yield required("series.lastObservedTime")
 
 
 class LeaseStrategy(KindStrategy):

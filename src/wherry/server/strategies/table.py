@@ -19,6 +19,7 @@ from wherry.server.strategies.autoscaler import AutoscalerStrategy, DisruptionBu
 from wherry.server.strategies.bookkeeping import (
     EventStrategy,
     LeaseStrategy,
+    NewEventStrategy,
     PodTemplateStrategy,
     RevisionStrategy,
     RuntimeClassStrategy,
@@ -97,7 +98,7 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("certificates.k8s.io", "certificatesigningrequests"): SigningRequestStrategy,
     ("coordination.k8s.io", "leases"): LeaseStrategy,
     ("discovery.k8s.io", "endpointslices"): EndpointSliceStrategy,
-    ("events.k8s.io", "events"): EventStrategy,
+    ("events.k8s.io", "events"): NewEventStrategy,
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): FlowSchemaStrategy,
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): PriorityLevelStrategy,
     ("networking.k8s.io", "ingressclasses"): IngressClassStrategy,

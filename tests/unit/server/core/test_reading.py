@@ -226,3 +226,63 @@ async def test_events_are_one_object_in_two_groups(api: Api) -> None:
     assert found["note"] == "hello" and found["regarding"]["name"] == "p"
     listed = await api.ok("GET", "/apis/events.k8s.io/v1/events")
     assert listed["apiVersion"] == "events.k8s.io/v1" and listed["items"][0]["note"] == "hello"
+
+
+NEW_EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"
+
+
+def new_event(name: str = "n", **more: Any) -> Json:
+    return {
+        "metadata": {"name": name}, "eventTime": "2026-01-01T00:00:00.000001Z", "action": "Do", "reason": "Greeting",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}, "note": "hello", "type": "Normal",
+        "reportingController": "example.com/c", "reportingInstance": "c-1", **more,
+    }  # fmt: skip
+
+
+async def test_an_event_of_the_new_kind_comes_back_as_the_old_one(api: Api) -> None:
+    series = {"count": 2, "lastObservedTime": "2026-01-01T00:00:02.000000Z"}
+    made = await api.ok("POST", NEW_EVENTS, new_event(series=series))
+    old = await api.ok("GET", "/api/v1/namespaces/default/events/n")
+    assert (old["message"], old["reportingComponent"], old["series"]) == ("hello", "example.com/c", series)
+    assert old["involvedObject"] == made["regarding"] and old["source"] == {}
+    assert made["series"] == series and made["deprecatedSource"] == {}
+
+
+async def test_each_kind_of_event_is_selected_by_its_own_names(api: Api) -> None:
+    await api.ok("POST", NEW_EVENTS, new_event("one"))
+    await api.ok("POST", NEW_EVENTS, new_event("two", reportingController="example.com/d"))
+    old = "/api/v1/namespaces/default/events"
+    for path, selector, expected in (
+        (NEW_EVENTS, "reportingController=example.com/c", ["one"]),
+        (NEW_EVENTS, "regarding.name=p,reportingController!=example.com/c,type=Normal", ["two"]),
+        (NEW_EVENTS, "regarding.kind=Node", []),
+        (old, "involvedObject.name=p,reportingComponent=example.com/d", ["two"]),
+        (old, "source=example.com/c", ["one"]),
+    ):
+        listed = await api.ok("GET", path, fieldSelector=selector)
+        assert [item["metadata"]["name"] for item in listed["items"]] == expected, selector
+    for path, label in ((NEW_EVENTS, "involvedObject.name"), (old, "regarding.name"), (old, "reportingController")):
+        said = await api.refused(400, "GET", path, fieldSelector=f"{label}=p")
+        assert said["message"] == f"field label not supported: {label}"
+
+
+async def test_the_new_kind_of_event_wants_nothing_of_the_old(api: Api) -> None:
+    late = {"count": 1, "lastObservedTime": "2026-01-01T00:00:02.000000Z"}
+    said = await api.refused(
+        422, "POST", NEW_EVENTS,
+        new_event(type="Odd", deprecatedCount=3, deprecatedSource={"component": "c"}, series=late),
+    )  # fmt: skip
+    assert [(item["field"], item["message"]) for item in said["details"]["causes"]] == [
+        ("series.count", 'Invalid value: "": should be at least 2'),
+        ("type", 'Invalid value: "": has invalid value: Odd'),
+        ("count", 'Invalid value: "": needs to be unset'),
+        ("source", 'Invalid value: "": needs to be unset'),
+    ]
+    missing = new_event(regarding={"kind": "Pod", "namespace": "default", "name": "p"}, reportingController="")
+    said = await api.refused(422, "POST", NEW_EVENTS, missing)
+    assert said["details"]["causes"][0]["field"] == "reportingController"
+    made = await api.ok("POST", NEW_EVENTS, new_event())
+    said = await api.refused(422, "PUT", f"{NEW_EVENTS}/n", made | {"note": "other"})
+    assert [item["field"] for item in said["details"]["causes"]] == ["message"]
+    found = await api.ok("GET", "/api/v1/namespaces/default/events/n")
+    await api.ok("PUT", "/api/v1/namespaces/default/events/n", found | {"message": "other"})

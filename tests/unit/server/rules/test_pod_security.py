@@ -1,5 +1,6 @@
 """The Pod Security Standards, and how namespaces' labels choose among them."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -211,3 +212,43 @@ async def test_a_stricter_level_names_the_pods_that_stand_against_it() -> None:
         "seccompProfile",
     ]
     assert await said(namespace(enforce="baseline"), *standing, old=namespace(enforce="restricted")) == []
+
+
+async def noted(obj: Any, *objects: Any, old: Any = None, options: PodSecurityOptions | None = None) -> dict[str, str]:
+    """What is written for the audit log, without the prefix."""
+    caches = Objects(*objects)
+    asked = attributes(obj, caches, "CREATE" if old is None else "UPDATE")
+    asked.old_object = old
+    with suppress(StatusError):
+        await PodSecurity(caches, options).validate(asked)
+    return {key.removeprefix(PREFIX): value for key, value in asked.ctx.audit.items()}
+
+
+async def test_the_audit_log_says_what_was_held_against_what() -> None:
+    violation = f'would violate PodSecurity "restricted:latest": {EVERYTHING_MISSING}'
+    assert await noted(pod(), namespace()) == {"enforce-policy": "privileged:latest"}
+    audited = namespace(enforce="baseline", enforce_version="v1.30", audit="restricted")
+    assert await noted(pod(), audited) == {"enforce-policy": "baseline:v1.30", "audit-violations": violation}
+    assert await noted(pod(), namespace(enforce="restricted", audit="restricted")) == {
+        "enforce-policy": "restricted:latest",
+        "audit-violations": violation,
+    }
+    assert await noted(pod(), audited, old=pod()) == {}
+    template = {"spec": {"containers": [{"name": "c", "image": "i"}]}}
+    web = convert({"metadata": {"name": "w", "namespace": "d"}, "spec": {"template": template}}, Deployment)
+    assert await noted(web, audited) == {"audit-violations": violation}
+    assert await noted(pod(), namespace(audit="odd")) == {
+        "error": f'Failed to parse policy: metadata.labels[{PREFIX}audit]: Invalid value: "odd": '
+        "must be one of privileged, baseline, restricted",
+        "enforce-policy": "privileged:latest",
+    }
+
+
+async def test_the_audit_log_says_who_is_exempt() -> None:
+    strict = namespace(enforce="restricted")
+    for exempt, subject in (
+        ("namespace", PodSecurityOptions(namespaces=("d",))),
+        ("user", PodSecurityOptions(usernames=("admin",))),
+        ("runtimeClass", PodSecurityOptions(runtime_classes=("kata",))),
+    ):
+        assert await noted(pod(runtimeClassName="kata"), strict, options=subject) == {"exempt": exempt}
