@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
+import orjson
 
 from wherry.api import authentication_v1 as authentication
 from wherry.api import authorization_v1 as authorization
+from wherry.api.schema import schema_of
 from wherry.meta import wire
 from wherry.meta.errors import FieldError, bad_request, invalid, invalid_value
 from wherry.meta.object import KubernetesObject, ObjectMeta
 from wherry.server.authn.identity import TokenError
 from wherry.server.authz.attributes import question, selector_faults
 from wherry.server.filters.authentication import AuthenticationFilter
+from wherry.server.handlers.bodies import unknown_fields, write_options
 from wherry.server.http import Handler, Request, Response, UserInfo
-from wherry.server.negotiation import negotiate
+from wherry.server.negotiation import negotiate, parse_yaml, warning_header
 from wherry.server.rbac.authorizer import Authorizer, settled
 
 K = TypeVar("K", bound=KubernetesObject)
@@ -28,33 +31,35 @@ AccessReview = (
 _GROUP_KIND = ".authorization.k8s.io"  # upstream names no kind in these errors
 
 
-def read_body(request: Request, kind: type[K], api_version: str) -> K:
-    """The request's body as `kind`. Raises 400 for what it is not."""
+def read_body(request: Request, kind: type[K], api_version: str) -> tuple[K, list[str]]:
+    """The request's body as `kind`, and what to warn of. Raises 400 for what it is not, 422 for options unknown."""
     negotiate(request.headers.get("accept", ""), shapes=False)  # a review has no metadata to make a table of
-    body = request.body
+    validation = write_options(request).field_validation
+    body, name, version = request.body, kind.__name__, api_version.rpartition("/")[2]
+    unfit = f'{name} in version "{version}" cannot be handled as a {name}'
     try:
-        if "yaml" in request.headers.get("content-type", ""):
-            import yaml
-
-            obj = wire.convert(yaml.load(body, Loader=yaml.CSafeLoader), kind)
-        else:
-            obj = wire.decode(kind, body)
+        value = parse_yaml(body) if "yaml" in request.headers.get("content-type", "") else orjson.loads(body)
+        obj = wire.convert(value, kind)
     except (msgspec.DecodeError, ValueError) as error:
-        name = kind.__name__
-        version = api_version.rpartition("/")[2]
-        raise bad_request(f'{name} in version "{version}" cannot be handled as a {name}: {error}') from error
-    if obj.kind and obj.kind != kind.__name__:
+        raise bad_request(f"{unfit}: {error}") from error
+    if obj.kind and obj.kind != name:
         raise bad_request(
-            f"the object provided is unrecognized (must be of type {kind.__name__}): "
+            f"the object provided is unrecognized (must be of type {name}): "
             f'no kind "{obj.kind}" is registered for version "{obj.apiVersion}"'
         )
-    obj.apiVersion, obj.kind = api_version, kind.__name__
-    return obj
+    faults = [] if validation == "Ignore" else list(unknown_fields(value, schema_of(kind)))
+    if faults and validation == "Strict":
+        raise bad_request(f"{unfit}: strict decoding error: {', '.join(faults)}")
+    obj.apiVersion, obj.kind = api_version, name
+    return obj, faults
 
 
-def created(obj: KubernetesObject) -> Response:
+def created(obj: KubernetesObject, warnings: list[str]) -> Response:
     """201 with the object."""
-    return Response(201, wire.encode(obj))
+    response = Response(201, wire.encode(obj))
+    if warnings:
+        response.headers["Warning"] = warning_header(warnings)
+    return response
 
 
 class Reviews:
@@ -80,7 +85,7 @@ class Reviews:
 
     async def token_review(self, request: Request) -> Response:
         """Whom a token stands for, and for which of the audiences asked about."""
-        review = read_body(request, authentication.TokenReview, "authentication.k8s.io/v1")
+        review, warnings = read_body(request, authentication.TokenReview, "authentication.k8s.io/v1")
         if not review.spec.token:
             raise bad_request("token is required for TokenReview in authentication")
         asked = review.spec.audiences
@@ -100,23 +105,23 @@ class Reviews:
             review.status.authenticated = True
             review.status.user = _user_info(found.user)
             review.status.audiences = audiences
-        return created(review)
+        return created(review, warnings)
 
     async def self_subject_review(self, request: Request) -> Response:
         """kubectl auth whoami."""
-        review = read_body(request, authentication.SelfSubjectReview, "authentication.k8s.io/v1")
+        review, warnings = read_body(request, authentication.SelfSubjectReview, "authentication.k8s.io/v1")
         review.status.userInfo = _user_info(request.user or UserInfo())
-        return created(review)
+        return created(review, warnings)
 
     async def subject_access_review(self, request: Request) -> Response:
         """May that user do this?"""
-        review = read_body(request, authorization.SubjectAccessReview, "authorization.k8s.io/v1")
+        review, warnings = read_body(request, authorization.SubjectAccessReview, "authorization.k8s.io/v1")
         _refuse([*_faults(review.spec), *_metadata_faults(review, "must be empty")])
-        return await self._answer(review, _subject(review.spec))
+        return await self._answer(review, warnings, _subject(review.spec))
 
     async def local_subject_access_review(self, request: Request) -> Response:
         """May that user do this in this namespace?"""
-        review = read_body(request, authorization.LocalSubjectAccessReview, "authorization.k8s.io/v1")
+        review, warnings = read_body(request, authorization.LocalSubjectAccessReview, "authorization.k8s.io/v1")
         faults = _faults(review.spec)
         if review.metadata.namespace not in (None, "", request.info.namespace):
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
@@ -130,16 +135,16 @@ class Reviews:
         review.metadata.namespace = None
         _refuse([*faults, *_metadata_faults(review, "must be empty except for namespace")])
         review.metadata.namespace = request.info.namespace
-        return await self._answer(review, _subject(review.spec))
+        return await self._answer(review, warnings, _subject(review.spec))
 
     async def self_subject_access_review(self, request: Request) -> Response:
         """kubectl auth can-i."""
-        review = read_body(request, authorization.SelfSubjectAccessReview, "authorization.k8s.io/v1")
+        review, warnings = read_body(request, authorization.SelfSubjectAccessReview, "authorization.k8s.io/v1")
         faults = _attribute_faults(review.spec.resourceAttributes, review.spec.nonResourceAttributes)
         _refuse([*faults, *_metadata_faults(review, "must be empty")])
-        return await self._answer(review, request.user or UserInfo())
+        return await self._answer(review, warnings, request.user or UserInfo())
 
-    async def _answer(self, review: AccessReview, user: UserInfo) -> Response:
+    async def _answer(self, review: AccessReview, warnings: list[str], user: UserInfo) -> Response:
         info, errors = question(review.spec.resourceAttributes, review.spec.nonResourceAttributes)
         allowed, reason = await settled(self._authorizer.authorize(user, info))
         review.status = authorization.SubjectAccessReviewStatus(
@@ -148,11 +153,11 @@ class Reviews:
             reason=reason or None,
             evaluationError=", ".join(dict.fromkeys(errors)) or None,
         )
-        return created(review)
+        return created(review, warnings)
 
     async def self_subject_rules_review(self, request: Request) -> Response:
         """kubectl auth can-i --list: every rule that the caller has in a namespace."""
-        review = read_body(request, authorization.SelfSubjectRulesReview, "authorization.k8s.io/v1")
+        review, warnings = read_body(request, authorization.SelfSubjectRulesReview, "authorization.k8s.io/v1")
         namespace = review.spec.namespace or ""
         if not namespace:
             raise bad_request("no namespace on request")
@@ -175,7 +180,7 @@ class Reviews:
         if held.errors:
             status.incomplete, status.evaluationError = True, ", ".join(held.errors)
         review.status = status
-        return created(review)
+        return created(review, warnings)
 
 
 def _user_info(user: UserInfo) -> authentication.UserInfo:

@@ -13,7 +13,6 @@ from wherry.meta.object import KubernetesObject
 from wherry.meta.time import format_time
 from wherry.server.handlers.reviews import created, read_body
 from wherry.server.http import Request, Response
-from wherry.server.negotiation import warning_header
 from wherry.server.strategies.strategy import Caches
 from wherry.server.tokens import WARN_SECONDS, Bound, TokenIssuer, TokenSubject
 
@@ -47,7 +46,7 @@ class TokenHandler:
     async def __call__(self, request: Request) -> Response:
         """201 with the TokenRequest, token in its status. Raises 400, 404, 409 or 422."""
         namespace, name = request.info.namespace, request.info.name
-        wanted = read_body(request, TokenRequest, "authentication.k8s.io/v1")
+        wanted, warnings = read_body(request, TokenRequest, "authentication.k8s.io/v1")
         if wanted.metadata.namespace not in (None, "", namespace):
             raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
         if wanted.metadata.name not in (None, "", name):
@@ -63,9 +62,8 @@ class TokenHandler:
         _check_seconds(seconds)
         bound, node = self._bind(spec.boundObjectRef, account)
         subject = TokenSubject(namespace, name, account.metadata.uid or "", bound, node)
-        warnings = []
         if 0 < self._seconds_max < seconds:
-            warnings = [f"requested expiration of {seconds} seconds shortened to {self._seconds_max} seconds"]
+            warnings.append(f"requested expiration of {seconds} seconds shortened to {self._seconds_max} seconds")
             seconds = self._seconds_max
         spec.expirationSeconds = seconds
         old_client = bound is not None and bound.kind == "Pod" and seconds == WARN_SECONDS
@@ -76,10 +74,7 @@ class TokenHandler:
         meta = wanted.metadata
         meta.name, meta.namespace = name, namespace
         meta.creationTimestamp = format_time(expires - timedelta(seconds=seconds))
-        response = created(wanted)
-        if warnings:
-            response.headers["Warning"] = warning_header(warnings)
-        return response
+        return created(wanted, warnings)
 
     def _bind(self, ref: BoundObjectReference | None, account: ServiceAccount) -> tuple[Bound | None, Bound | None]:
         if ref is None:

@@ -240,3 +240,20 @@ async def test_a_token_review_knows_the_server_s_own_tokens(edges: Edges) -> Non
     assert "system:authenticated" in status["user"]["groups"]
     status = await review(edges, "tokenreviews", {"token": token, "audiences": ["other"]}, ANN)
     assert 'is invalid for the target audiences ["other"]' in status["error"] and "authenticated" not in status
+
+
+@pytest.mark.parametrize(("mode", "code"), [("Strict", 400), ("Warn", 201), ("", 201), ("Ignore", 201)])
+async def test_unknown_fields_of_reviews_are_told(edges: Edges, mode: str, code: int) -> None:
+    body = b'{"spec": {"token": "x", "tokn": "y"}}'
+    request = Request("POST", "/", {"fieldValidation": [mode]} if mode else {}, body=body, user=ANN)
+    handler = edges.create_handlers()["authentication.k8s.io", "tokenreviews"]
+    if code == 400:
+        with pytest.raises(StatusError) as caught:
+            await handler(request)
+        assert caught.value.message == (
+            'TokenReview in version "v1" cannot be handled as a TokenReview: strict decoding error: '
+            'unknown field "spec.tokn"'
+        )
+    else:
+        warning = (await handler(request)).headers.get("Warning")
+        assert warning == (None if mode == "Ignore" else '299 - "unknown field \\"spec.tokn\\""')
