@@ -156,7 +156,8 @@ def test_patch_of_every_type(kubectl: Space) -> None:
     kubectl("patch", "deployment/web", "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":4}}')
     spec = kubectl.get("deployment", "web")["spec"]
     assert spec["replicas"] == 4 and spec["paused"] is True
-    assert "no change" in kubectl("patch", "deployment/web", "--type=merge", "-p", '{"spec":{"replicas":4}}')
+    kubectl("create", "configmap", "patched", "--from-literal=a=1")  # nobody else writes to it meanwhile
+    assert "no change" in kubectl("patch", "configmap/patched", "--type=merge", "-p", '{"data":{"a":"1"}}')
 
 
 def test_label_and_annotate(kubectl: Space) -> None:

@@ -123,8 +123,9 @@ async def test_a_pod_lives_on_containerd(world: World) -> None:
     assert status["podIP"].startswith("10.211.7.")
     assert status["containerStatuses"][0]["containerID"].startswith("containerd://")
     async with aiohttp.ClientSession(headers=AUTH) as session:
-        async with session.get(world.url("/containerLogs/default/web/main")) as answer:
-            assert (await answer.text()).splitlines() == ["hello", "red"]
+        # Ready says that it runs, not that it has printed yet: followed, the lines come when they come.
+        async with session.get(world.url("/containerLogs/default/web/main?follow=true")) as answer:
+            assert [await answer.content.readline() for _ in range(2)] == [b"hello\n", b"red\n"]
         async with session.get(world.url("/pods"), headers={"Authorization": "Bearer foe"}) as answer:
             assert answer.status == 401
         await _exec_over_websocket(world, session)
