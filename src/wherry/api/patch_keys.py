@@ -233,5 +233,8 @@ FIELDS: dict[str, dict[str, str]] = {
     "storage_v1.CSINodeSpec": {
         "drivers": "patch=merge key=name list=map keys=name",
     },
+    "storagemigration_v1beta1.StorageVersionMigrationStatus": {
+        "conditions": "patch=merge key=type list=map keys=type",
+    },
 }
 """By type and field: patch=<strategies> key=<merge key> list=set|map keys=<map keys> map=<map type>."""

@@ -1,4 +1,4 @@
-"""Every kind a 1.36 API server serves: one record each, in the order of its discovery documents.
+"""Every kind a 1.36 API server serves, or can be told to: one record each, in the order of its discovery documents.
 
 The core group comes first, then the groups as /apis lists them, each with its preferred version first. Read registry.py
 next: it finds these records.
@@ -27,6 +27,7 @@ from wherry.api import rbac_v1 as rbac
 from wherry.api import resource_v1 as dynamic
 from wherry.api import scheduling_v1 as scheduling
 from wherry.api import storage_v1 as storage
+from wherry.api import storagemigration_v1beta1 as storagemigration
 from wherry.meta.object import KubernetesObject
 from wherry.meta.resource import ALL_VERBS, Resource, Subresource
 
@@ -278,10 +279,13 @@ _EXTENSION_AND_SCHEDULING = (
     _DYNAMIC.namespaced(dynamic.ResourceClaim, "resourceclaims", status=True),
     _DYNAMIC.namespaced(dynamic.ResourceClaimTemplate, "resourceclaimtemplates"),
     _DYNAMIC.cluster(dynamic.ResourceSlice, "resourceslices", fields="spec.nodeName spec.driver"),
+    _GroupVersion("storagemigration.k8s.io/v1beta1").cluster(
+        storagemigration.StorageVersionMigration, "storageversionmigrations", status=True
+    ),
 )
 
 RESOURCES: tuple[Resource, ...] = _CORE + _WORKLOADS_AND_REVIEWS + _POLICY_AND_NETWORK + _EXTENSION_AND_SCHEDULING
-"""Every served kind, in discovery order."""
+"""Every kind, in discovery order. Of versions that are not generally available none is served by default."""
 
 SUBRESOURCE_KINDS: dict[tuple[str, str], type[KubernetesObject]] = {
     ("autoscaling/v1", "Scale"): autoscaling_v1.Scale,

@@ -32,6 +32,7 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 @click.option(
     "--leader-elect", type=bool, is_flag=False, flag_value=True, default=True, help="Work only while leading."
 )
+@click.option("--feature-gates", multiple=True, help="Gate=true|false, comma-separated: StorageVersionMigrator.")
 def command(
     kubeconfig: Path,
     cluster_cidr: str,
@@ -40,16 +41,18 @@ def command(
     root_ca_file: Path | None,
     private_key: Path | None,
     leader_elect: bool,
+    feature_gates: tuple[str, ...],
 ) -> None:
     """Run the controllers against the API server of a kubeconfig, until SIGTERM.
 
     All of them act as the kubeconfig's user, who must be allowed what they do.
     """
     from wherry.api.apiextensions_v1 import CustomResourceDefinition
-    from wherry.cluster.components import ComponentProcess, Remote, read_file, served_resources
+    from wherry.cluster.components import ComponentProcess, Remote, built_in_resources, read_file, served_resources
     from wherry.cluster.signing import legacy_signer
     from wherry.controllers.manager import ControllerManager, ManagerOptions
 
+    served = built_in_resources(feature_gates)
     options = ManagerOptions(
         cluster_cidr=cluster_cidr,
         node_cidr_mask_size=node_cidr_mask_size,
@@ -65,7 +68,7 @@ def command(
             remote.clock,
             remote.entropy,
             options,
-            lambda: served_resources(definitions.list()),
+            lambda: served_resources(served, definitions.list()),
             informers=remote.informers,
         )
 

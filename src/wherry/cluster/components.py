@@ -145,9 +145,23 @@ def read_file(path: Path) -> bytes:
         raise ClusterError(f"{path}: {error.strerror or error}") from error
 
 
-def served_resources(definitions: Iterable[CustomResourceDefinition]) -> list[Resource]:
+def built_in_resources(feature_gates: Iterable[str]) -> list[Resource]:
+    """The kinds that an API server is taken to serve. Raises ClusterError."""
+    from wherry.server.enablement import RuntimeConfig
+    from wherry.server.features import Features
+
+    try:
+        features = Features(gate.strip() for text in feature_gates for gate in text.split(","))
+    except ValueError as error:
+        raise ClusterError(f"--feature-gates: {error}") from error
+    migrations = {"storagemigration.k8s.io/v1beta1": "true"}
+    config = RuntimeConfig(migrations if features.enabled("StorageVersionMigrator") else None)
+    return [resource for resource in RESOURCES if config.serves(resource)]
+
+
+def served_resources(built_in: Iterable[Resource], definitions: Iterable[CustomResourceDefinition]) -> list[Resource]:
     """The built-in kinds, and each served version of the custom ones; stored versions come first."""
-    return [*RESOURCES, *(item for definition in definitions for item in _custom_resources(definition))]
+    return [*built_in, *(item for definition in definitions for item in _custom_resources(definition))]
 
 
 def _custom_resources(definition: CustomResourceDefinition) -> list[Resource]:

@@ -32,6 +32,7 @@ from wherry.controllers.rootca import RootCAPublisher
 from wherry.controllers.serviceaccount_tokens import ServiceAccountTokensController, Sign
 from wherry.controllers.serviceaccounts import ServiceAccountController
 from wherry.controllers.servicecidrs import ServiceCIDRController
+from wherry.controllers.storageversionmigrator import StorageVersionMigrator
 from wherry.controllers.tainteviction import TaintEvictionController
 from wherry.controllers.ttl import TTLAfterFinishedController
 from wherry.meta.resource import Resource
@@ -118,6 +119,9 @@ CONTROLLERS: dict[str, Callable[[Parts], Runs]] = {
     "resourcequota-controller": lambda parts: ResourceQuotaController(
         parts.client, parts.informers, parts.clock, parts.resources
     ),
+    "storage-version-migrator-controller": lambda parts: StorageVersionMigrator(
+        parts.client, parts.informers, parts.clock, parts.resources
+    ),
     "service-cidr-controller": _plain(ServiceCIDRController),
     "pod-garbage-collector-controller": _plain(PodGarbageCollector),
 }
@@ -143,6 +147,8 @@ class ControllerManager:
         parts = Parts(client, informers or self._own_informers or Informers(client), clock, options, resources)
         chosen = CONTROLLERS if names is None else {name: CONTROLLERS[name] for name in names}
         pointless = {name for name, setting in _NEEDS.items() if not getattr(options, setting)}
+        if not any(item.group == "storagemigration.k8s.io" for item in resources()):
+            pointless.add(StorageVersionMigrator.name)
         chosen = {name: make for name, make in chosen.items() if name not in pointless}
         self.controllers = {name: make(parts) for name, make in chosen.items()}
         self._supervisor = Supervisor(clock, entropy)

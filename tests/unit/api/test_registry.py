@@ -116,8 +116,8 @@ STORED_UNDER = (
     "networkpolicies persistentvolumeclaims persistentvolumes poddisruptionbudgets pods podtemplates priorityclasses "
     "prioritylevelconfigurations replicasets resourceclaims resourceclaimtemplates resourcequotas resourceslices "
     "rolebindings roles runtimeclasses secrets serviceaccounts servicecidrs services/endpoints services/specs "
-    "statefulsets storageclasses validatingadmissionpolicies validatingadmissionpolicybindings "
-    "validatingwebhookconfigurations volumeattachments volumeattributesclasses"
+    "statefulsets storageclasses storageversionmigrations validatingadmissionpolicies "
+    "validatingadmissionpolicybindings validatingwebhookconfigurations volumeattachments volumeattributesclasses"
 ).split()
 
 

@@ -12,6 +12,7 @@ meta_v1.LabelSelector matchLabels matchExpressions
 meta_v1.LabelSelectorRequirement key operator values
 meta_v1.FieldSelectorRequirement key operator values
 object.ManagedFieldsEntry manager operation apiVersion time~t 6 fieldsType fieldsV1~j subresource
+meta_v1.GroupResource group resource
 meta_v1.Condition type status observedGeneration lastTransitionTime~t reason message
 object.ListMeta selfLink resourceVersion continue remainingItemCount* shardInfo
 object.PartialObjectMetadata metadata

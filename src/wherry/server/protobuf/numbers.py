@@ -545,4 +545,7 @@ storage_v1.CSINodeDriver name nodeID topologyKeys allocatable
 storage_v1.VolumeNodeResources count*
 storage_v1.CSIStorageCapacity metadata nodeTopology storageClassName capacity maximumVolumeSize
 storage_v1.VolumeAttributesClass metadata driverName parameters
+storagemigration_v1beta1.StorageVersionMigration metadata spec status
+storagemigration_v1beta1.StorageVersionMigrationSpec resource
+storagemigration_v1beta1.StorageVersionMigrationStatus conditions resourceVersion
 """

@@ -32,6 +32,7 @@ from wherry.server.strategies.deployment import DeploymentStrategy
 from wherry.server.strategies.flowcontrol import FlowSchemaStrategy, PriorityLevelStrategy
 from wherry.server.strategies.job import CronJobStrategy, JobStrategy
 from wherry.server.strategies.kind import KindStrategy
+from wherry.server.strategies.migration import MigrationStrategy
 from wherry.server.strategies.namespace import NamespaceStrategy, NodeStrategy, ServiceAccountStrategy
 from wherry.server.strategies.network import (
     EndpointSliceStrategy,
@@ -123,6 +124,7 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("storage.k8s.io", "storageclasses"): StorageClassStrategy,
     ("storage.k8s.io", "volumeattachments"): AttachmentStrategy,
     ("storage.k8s.io", "volumeattributesclasses"): VolumeAttributesClassStrategy,
+    ("storagemigration.k8s.io", "storageversionmigrations"): MigrationStrategy,
 }
 
 

@@ -124,3 +124,13 @@ async def test_metrics_tell_the_state_of_gates(api: Api) -> None:
     metrics = (await api.send("GET", "/metrics")).body.decode()
     assert 'kubernetes_feature_enabled{name="WatchList",stage="BETA"} 1.0' in metrics
     assert 'kubernetes_feature_enabled{name="KMSv1",stage="DEPRECATED"} 0.0' in metrics
+
+
+async def test_versions_that_are_off_by_default_can_be_switched_on(api: Api) -> None:
+    path = "/apis/storagemigration.k8s.io/v1beta1"
+    assert (await api.send("GET", path)).status == 404
+    assert "storagemigration" not in (await api.send("GET", "/openapi/v2")).body.decode()
+    async with serving("storagemigration.k8s.io/v1beta1=true") as switched:
+        listed = {item["name"] for item in (await switched.ok("GET", path))["resources"]}
+        assert listed == {"storageversionmigrations", "storageversionmigrations/status"}
+        assert "apis/storagemigration.k8s.io/v1beta1" in (await switched.ok("GET", "/openapi/v3"))["paths"]
