@@ -24,6 +24,7 @@ VERBS = {
     "kubelet": "Run a node's kubelet alone",
     "proxy": "Run kube-proxy's part alone",
     "dns": "Run the cluster DNS alone",
+    "etcd": "Run an etcd v3 server over Wherry's store",
 }
 
 

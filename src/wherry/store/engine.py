@@ -60,6 +60,9 @@ class Engine(Protocol):
     def read(self, records: list[Record]) -> list[bytes]:
         """The values of durable records. Raises CorruptStoreError, StoreUnavailableError."""
 
+    def size_bytes(self) -> int:
+        """What is taken on disk."""
+
     def close(self) -> None:
         """Release everything. Called with no append under way."""
 
@@ -86,6 +89,9 @@ class MemoryEngine:
 
     def read(self, records: list[Record]) -> list[bytes]:
         raise AssertionError("a memory engine's records carry their values")
+
+    def size_bytes(self) -> int:
+        return 0
 
     def close(self) -> None:
         """Nothing is held."""

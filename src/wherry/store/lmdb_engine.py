@@ -215,6 +215,9 @@ class LmdbEngine:
             values.append(row[_HEADER.size + len(record.key) :])
         return values
 
+    def size_bytes(self) -> int:
+        return (self._directory / DATA_FILE).stat().st_size
+
     def _close_environment(self) -> None:
         if self._env is not None:
             self._env.close()

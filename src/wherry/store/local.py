@@ -114,6 +114,10 @@ class LocalStore:
     def revision(self) -> int:
         return self._hub.revision
 
+    def size_bytes(self) -> int:
+        """What the engine takes on disk."""
+        return self._engine.size_bytes()
+
     @property
     def compact_revision(self) -> int:
         return self._mvcc.compact_revision
@@ -406,8 +410,13 @@ def memory_store(clock: Clock, entropy: Entropy | None = None) -> LocalStore:
     return LocalStore(MemoryEngine(), clock, entropy)
 
 
-async def open_store(directory: Path, clock: Clock, entropy: Entropy | None = None) -> LocalStore:
-    """The store in `directory`, created if there is none.
+async def open_store(
+    directory: Path,
+    clock: Clock,
+    entropy: Entropy | None = None,
+    history_revisions_max: int | None = HISTORY_REVISIONS_MAX,
+) -> LocalStore:
+    """The store in `directory`, created if there is none. `history_revisions_max`: see LocalStore.
 
     Raises DataDirectoryInUseError, CorruptStoreError, StoreUnavailableError.
     """
@@ -415,7 +424,7 @@ async def open_store(directory: Path, clock: Clock, entropy: Entropy | None = No
 
     engine = await asyncio.to_thread(LmdbEngine, directory)
     try:
-        store = await asyncio.to_thread(LocalStore, engine, clock, entropy)
+        store = await asyncio.to_thread(LocalStore, engine, clock, entropy, history_revisions_max=history_revisions_max)
         store.start()
     except BaseException:
         engine.close()
