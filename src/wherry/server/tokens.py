@@ -245,7 +245,7 @@ class TokenVerifier:
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
             claimed = jwt.decode(token, options=options | {"verify_signature": False}).get("iss")
-        except jwt.InvalidTokenError:
+        except (jwt.InvalidTokenError, RecursionError):
             return None
         if claimed != LEGACY_ISSUER and claimed not in self.issuers:
             return None

@@ -201,7 +201,7 @@ class _Key:
             if key is None:
                 key = self._made[algorithm] = verifier.from_jwk(self._fields)
             return bool(verifier.verify(signed, key, signature))
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError):
             return False  # a key that is none, or of another curve
 
 

@@ -100,16 +100,18 @@ def _judge(pem: bytes) -> Callable[[Chain, datetime], Certificate | None]:
     for root in x509.load_pem_x509_certificates(pem):
         store.add_cert(crypto.X509.from_cryptography(root))
 
+    malformed = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+
     def judge(chain: Chain, now: datetime) -> Certificate | None:
         try:
             shown = [x509.load_der_x509_certificate(item) for item in chain]
             leaf, *others = (crypto.X509.from_cryptography(item) for item in shown)
             context = crypto.X509StoreContext(store, leaf, others)
             verified = [item.to_cryptography() for item in context.get_verified_chain()]
-        except (ValueError, crypto.X509StoreContextError):
+            told = _told(verified, sha256(chain[0]).hexdigest())
+            return told if all(map(_for_clients, verified)) else None
+        except (crypto.X509StoreContextError, crypto.Error, *malformed):
             return None
-        fingerprint = sha256(chain[0]).hexdigest()
-        return _told(verified, fingerprint) if all(map(_for_clients, verified)) else None
 
     return judge
 

@@ -90,6 +90,12 @@ def test_what_nobody_vouches_for_is_unauthorized(tmp_path: Path, chain: tuple[Si
         assert caught.value.code == 401
 
 
+@pytest.mark.parametrize("chain", [(b"junk",), (ANN.der, b"junk"), (ANN.der[:-9],)])
+def test_what_is_no_certificate_is_unauthorized(tmp_path: Path, chain: tuple[bytes, ...]) -> None:
+    with pytest.raises(StatusError):
+        authority(tmp_path, CA).certificate(chain)
+
+
 def test_a_judgement_holds_no_longer_than_the_chain(tmp_path: Path) -> None:
     between = Signed("between", CA, ca=True, start=START, days=0.6)
     by, chain = authority(tmp_path, CA), (Signed("ann", between, start=START, days=9), between)

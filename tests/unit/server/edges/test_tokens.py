@@ -1,5 +1,6 @@
 """Service-account tokens: issued, believed, and no longer believed."""
 
+import base64
 import json
 from datetime import UTC, datetime
 
@@ -16,6 +17,7 @@ from wherry.meta.errors import StatusError
 from wherry.meta.object import ObjectMeta
 from wherry.meta.wire import encode
 from wherry.server.authn.identity import TokenError
+from wherry.server.authn.issuers import untrusted_issuer
 from wherry.server.filters.authentication import AuthenticationFilter
 from wherry.server.handlers.token import TokenHandler
 from wherry.server.http import Request, RequestInfo, UserInfo
@@ -197,9 +199,24 @@ async def test_tokens_live_no_longer_than_the_server_allows() -> None:
     assert claims["exp"] - claims["iat"] == 3607
 
 
-@pytest.mark.parametrize("garbage", ["", "a.b.c", "x", "eyJhbGciOiJub25lIn0.e30."])
+def part(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+DEEP, HEAD = part("[" * 100_000 + "]" * 100_000), part('{"alg":"ES256"}')
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        *("", "a.b.c", "x", "eyJhbGciOiJub25lIn0.e30.", f"{DEEP}.{DEEP}.x", f"{HEAD}.{DEEP}.x", "ü.ü.ü"),
+        *(f"{HEAD}.{part(claims)}.x" for claims in ('{"iss":["a"]}', "7", '{"iss":{}}', '{"exp":' + "9" * 5000 + "}")),
+        ".".join((part('{"alg":"ES256","kid":[7]}'), part("{}"), "x")),
+    ],
+)
 def test_garbage_is_not_believed(garbage: str) -> None:
     assert user_of(World(), garbage) is None
+    assert untrusted_issuer(garbage) is None
 
 
 async def test_foreign_keys_and_audiences_are_not_believed() -> None:
@@ -246,8 +263,6 @@ async def test_bad_requests_are_refused(spec: dict[str, object], code: int, mess
 
 
 def test_a_secret_s_token_lives_as_long_as_the_secret() -> None:
-    import base64
-
     world = World()
     used: list[Secret] = []
     world.verifier.legacy_used = used.append
