@@ -16,6 +16,7 @@ from wherry.meta.quantity import Quantity
 from wherry.meta.time import parse_time
 from wherry.rules.pods import is_terminal
 from wherry.rules.requests import BEST_EFFORT, pod_limit_quantities, pod_request_quantities, qos_class
+from wherry.rules.storage import storage_class_of
 
 Usage = dict[str, Quantity]
 Kind = tuple[str, str]
@@ -133,8 +134,7 @@ def _of_claim(claim: PersistentVolumeClaim) -> Usage:
         granted = claim.status.allocatedResources.get("storage", storage)
         storage = granted if granted.compare(storage) > 0 else storage
         used["requests.storage"] = Quantity.of_value(storage.value(), storage.family())
-    annotated = claim.metadata.annotations.get("volume.beta.kubernetes.io/storage-class")
-    storage_class = annotated if annotated is not None else claim.spec.storageClassName
+    storage_class = storage_class_of(claim)
     if storage_class:
         used |= {f"{storage_class}{_STORAGE_CLASS}{name}": amount for name, amount in used.items()}
     return used

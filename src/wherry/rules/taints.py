@@ -75,3 +75,31 @@ def eviction_delay_seconds(taints: Iterable[Taint], tolerations: Sequence[Tolera
 def same_taint(one: Taint, other: Taint) -> bool:
     """Taints are told apart by key and effect; the value is theirs to change."""
     return one.key == other.key and one.effect == other.effect
+
+
+def merged(first: Sequence[Toleration], second: Sequence[Toleration]) -> list[Toleration]:
+    """Both, but for what another one covers; of equal ones the first."""
+    every = [*first, *second]
+    kept: list[Toleration] = []
+    for index, item in enumerate(every):
+        later = (other for other in every[index + 1 :] if other != item)
+        if not any(_covers(other, item) for other in (*kept, *later)):
+            kept.append(item)
+    return kept
+
+
+def _covers(wide: Toleration, narrow: Toleration) -> bool:
+    """Whether `wide` tolerates all that `narrow` does."""
+    if wide == narrow:
+        return True
+    if (narrow.key or "") != (wide.key or "") and (wide.key or wide.operator != "Exists"):
+        return False
+    if wide.effect and wide.effect != narrow.effect:
+        return False
+    if wide.effect == NO_EXECUTE and wide.tolerationSeconds is not None:
+        seconds = narrow.tolerationSeconds
+        if seconds is None or seconds > wide.tolerationSeconds:
+            return False
+    if wide.operator in (None, "", "Equal"):
+        return narrow.operator == "Equal" and (narrow.value or "") == (wide.value or "")
+    return wide.operator == "Exists"

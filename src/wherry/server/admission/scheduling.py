@@ -2,10 +2,13 @@
 RuntimeClass and PodTopologyLabels.
 """
 
+from collections.abc import Mapping
+
 from wherry.api.core_v1 import Node, Pod, Taint, Toleration
 from wherry.api.node_v1 import RuntimeClass as RuntimeClassObject
 from wherry.api.scheduling_v1 import PriorityClass
 from wherry.meta.errors import forbidden
+from wherry.meta.quantity import Quantity
 from wherry.rules import taints
 from wherry.server.admission.kinds import writes
 from wherry.server.admission.plugin import AdmissionPlugin, Attributes, Operation
@@ -158,7 +161,7 @@ class PodTopologyLabels(AdmissionPlugin):
 
 
 class RuntimeClass(AdmissionPlugin):
-    """A pod of a runtime class takes its overhead, node selector and tolerations."""
+    """A pod of a runtime class takes its overhead, node selector and tolerations, and has no overhead otherwise."""
 
     name = "RuntimeClass"
     kinds = frozenset({("", "pods")})
@@ -172,15 +175,11 @@ class RuntimeClass(AdmissionPlugin):
     async def admit(self, attributes: Attributes) -> None:
         if not writes(attributes, "", "pods") or not attributes.object.spec.runtimeClassName:
             return
-        spec = attributes.object.spec
-        runtime = self._caches.get(RuntimeClassObject, None, spec.runtimeClassName)
+        runtime, spec = self._class_of(attributes), attributes.object.spec
         if runtime is None:
-            text = f'pod rejected: RuntimeClass "{spec.runtimeClassName}" not found'
-            raise forbidden("pods", attributes.name, text)
+            raise forbidden("pods", attributes.name, f'pod rejected: RuntimeClass "{spec.runtimeClassName}" not found')
         if runtime.overhead is not None:
-            if spec.overhead and spec.overhead != runtime.overhead.podFixed:
-                text = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
-                raise forbidden("pods", attributes.name, text)
+            _check_overhead(attributes, spec.overhead or runtime.overhead.podFixed, runtime.overhead.podFixed)
             spec.overhead = dict(runtime.overhead.podFixed)
         if runtime.scheduling is None:
             return
@@ -191,5 +190,27 @@ class RuntimeClass(AdmissionPlugin):
                 text += f"pod.spec.nodeSelector[{key}] = {value}"
                 raise forbidden("pods", attributes.name, text)
         spec.nodeSelector = {**spec.nodeSelector, **wanted}
-        extra = [item for item in runtime.scheduling.tolerations if item not in spec.tolerations]
-        spec.tolerations = [*spec.tolerations, *extra]
+        spec.tolerations = taints.merged(spec.tolerations, runtime.scheduling.tolerations)
+
+    async def validate(self, attributes: Attributes) -> None:
+        if not writes(attributes, "", "pods"):
+            return
+        spec = attributes.object.spec
+        if not spec.overhead and not spec.runtimeClassName:
+            return
+        runtime = self._class_of(attributes)
+        if runtime is not None and runtime.overhead is not None:
+            _check_overhead(attributes, spec.overhead, runtime.overhead.podFixed)
+        elif spec.overhead:
+            text = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
+            raise forbidden("pods", attributes.name, text)
+
+    def _class_of(self, attributes: Attributes) -> RuntimeClassObject | None:
+        name = attributes.object.spec.runtimeClassName
+        return self._caches.get(RuntimeClassObject, None, name) if name else None
+
+
+def _check_overhead(attributes: Attributes, given: Mapping[str, Quantity], defined: Mapping[str, Quantity]) -> None:
+    if given.keys() != defined.keys() or any(given[name].compare(amount) for name, amount in defined.items()):
+        text = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+        raise forbidden("pods", attributes.name, text)

@@ -6,6 +6,7 @@ from wherry.api.core_v1 import PersistentVolumeClaim
 from wherry.api.networking_v1 import Ingress, IngressClass
 from wherry.api.storage_v1 import StorageClass
 from wherry.meta.errors import forbidden
+from wherry.rules.storage import BETA_STORAGE_CLASS, storage_class_of
 from wherry.server.admission.kinds import writes
 from wherry.server.admission.plugin import AdmissionPlugin, Attributes, Operation
 from wherry.server.strategies.strategy import Caches
@@ -13,7 +14,6 @@ from wherry.server.strategies.strategy import Caches
 DEFAULT_STORAGE_CLASS = "storageclass.kubernetes.io/is-default-class"
 BETA_DEFAULT_STORAGE_CLASS = "storageclass.beta.kubernetes.io/is-default-class"
 DEFAULT_INGRESS_CLASS = "ingressclass.kubernetes.io/is-default-class"
-BETA_STORAGE_CLASS = "volume.beta.kubernetes.io/storage-class"
 INGRESS_CLASS = "kubernetes.io/ingress.class"
 
 
@@ -123,8 +123,8 @@ class PersistentVolumeClaimResize(AdmissionPlugin):
             raise forbidden(
                 "persistentvolumeclaims", attributes.name, "Only bound persistent volume claims can be expanded"
             )
-        name = new.spec.storageClassName
-        chosen = self._caches.get(StorageClass, None, name) if name else None
+        name = storage_class_of(new)
+        chosen = self._caches.get(StorageClass, None, name) if name and name == storage_class_of(old) else None
         if chosen is None or not chosen.allowVolumeExpansion:
             text = (
                 "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc "
