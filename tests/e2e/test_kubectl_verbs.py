@@ -381,3 +381,13 @@ def test_certificate_approves_and_denies(kubectl: Space) -> None:
         kubectl("certificate", verb, name)
         assert condition in kubectl("get", "csr", name)
         assert [item["type"] for item in kubectl.get("csr", name)["status"]["conditions"]] == [condition]
+
+
+def test_warnings_are_shown(kubectl: Space) -> None:
+    shown = kubectl("get", "endpoints", check=False)
+    assert "Warning: v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice" in shown
+    pod = DEPLOYMENT["spec"]["template"]["spec"] | {"nodeSelector": {"beta.kubernetes.io/os": "linux"}}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "old"}, "spec": pod}
+    shown = kubectl("apply", "-f", "-", check=False, stdin=json.dumps(body))
+    text = 'deprecated since v1.14; use "kubernetes.io/os" instead'
+    assert f"Warning: spec.nodeSelector[beta.kubernetes.io/os]: {text}" in shown and "pod/old created" in shown

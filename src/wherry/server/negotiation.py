@@ -26,6 +26,9 @@ ACCEPTED = (JSON, YAML)
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 """Kubernetes' own, for built-in kinds; filters/content.py."""
 BODY_BYTES_MAX = 3 * 1024 * 1024
+WARNINGS_LENGTH_MAX = 4096
+WARNING_LENGTH_CUT = 256
+"""Characters of all warnings together, and of each once they are too many; kube-apiserver's own figures."""
 PATCH_TYPES = {
     "application/json-patch+json": "json",
     "application/merge-patch+json": "merge",
@@ -123,11 +126,21 @@ def indented(body: bytes) -> bytes:
 
 
 def warning_header(warnings: list[str]) -> str:
-    """All warnings in one header, as RFC 7234 lets them be joined."""
-    shown = dict.fromkeys(warnings)
-    return ", ".join(
-        '299 - "{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")) for text in shown
-    )
+    """All warnings in one header, as RFC 7234 lets them be joined; shortened, then left out, where they are many."""
+    texts = [_printable(text) for text in dict.fromkeys(warnings) if text]
+    if sum(map(len, texts)) > WARNINGS_LENGTH_MAX:
+        whole, length = texts, 0
+        texts = []
+        for text in whole:
+            if length >= WARNINGS_LENGTH_MAX:
+                break
+            texts.append(text[:WARNING_LENGTH_CUT])
+            length += len(texts[-1])
+    return ", ".join('299 - "{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"')) for text in texts)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
 def status_response(request: Request, error: StatusError) -> Response:

@@ -44,8 +44,10 @@ def concerns(pod: Pod) -> bool:
         return True
     if any(key.startswith(APPARMOR) for key in pod.metadata.annotations):
         return True
-    contexts = (container.securityContext for _, container in each_container("", pod.spec))
-    return any(own is not None and own.appArmorProfile is not None for own in contexts)
+    for container in (*pod.spec.containers, *pod.spec.initContainers):
+        if container.securityContext is not None and container.securityContext.appArmorProfile is not None:
+            return True
+    return False
 
 
 def _annotation(profile: AppArmorProfile | None) -> str:

@@ -61,6 +61,8 @@ _APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 _SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _SELECTS_NOTHING = "a null labelSelector results in matching no pod"
 
+_LABEL_MAX = 63
+
 Visited = list[tuple[str, Container | EphemeralContainer]]
 
 
@@ -73,7 +75,9 @@ def pod_name(name: str, where: str) -> Advice:
 
 def pod(obj: Pod) -> Advice:
     """A new pod. Changes of pods are commented on by nobody: it is rarely a person who makes them."""
-    yield from pod_name(obj.metadata.name or "", "the Pod's hostname")
+    name = obj.metadata.name or ""
+    if "." in name or len(name) > _LABEL_MAX:
+        yield from pod_name(name, "the Pod's hostname")
     yield from _whole("", obj.spec, obj.metadata.annotations)
 
 
@@ -109,11 +113,38 @@ def _whole(at: str, spec: PodSpec, annotations: dict[str, str]) -> Advice:
                 yield f"{at}metadata.annotations[{key}]: {text}"
     if spec.volumes:
         yield from _volumes(f"{path}.volumes", spec.volumes)
-    for index, item in _repeated([alias.ip for alias in spec.hostAliases]):
-        yield f"{path}.hostAliases[{index}].ip: duplicate ip {quote(item)}"
-    yield from _pull_secrets(f"{path}.imagePullSecrets", spec.imagePullSecrets)
+    if spec.hostAliases:
+        for index, item in _repeated([alias.ip for alias in spec.hostAliases]):
+            yield f"{path}.hostAliases[{index}].ip: duplicate ip {quote(item)}"
+    if spec.imagePullSecrets:
+        yield from _pull_secrets(f"{path}.imagePullSecrets", spec.imagePullSecrets)
     if spec.overhead:
         yield from _fractions(f"{path}.overhead", spec.overhead)
+    if annotations or spec.initContainers or len(spec.containers) > 1 or _has_details(spec.containers[0]):
+        yield from _containers(at, spec, annotations)
+    if (spec.terminationGracePeriodSeconds or 0) < 0:
+        text = "must be >= 0; negative values are invalid and will be treated as 1"
+        yield f"{path}.terminationGracePeriodSeconds: {text}"
+    if spec.affinity is not None:
+        yield from _pod_affinity(f"{path}.affinity", spec.affinity)
+    if spec.dnsConfig is not None:
+        for index, server in enumerate(spec.dnsConfig.nameservers):
+            yield from ip_advice(f"{path}.dnsConfig.nameservers[{index}]", server)
+    for index, alias in enumerate(spec.hostAliases):
+        yield from ip_advice(f"{path}.hostAliases[{index}].ip", alias.ip)
+
+
+def _has_details(container: Container) -> bool:
+    """Whether a pod's only container has anything that advice could be about."""
+    if len(container.env) > 1 or len(container.ports) > 1:
+        return True
+    resources = container.resources
+    amounts = (*resources.limits.values(), *resources.requests.values())
+    return bool(container.ports and container.ports[0].hostIP) or any(item.nanos() % NANO for item in amounts)
+
+
+def _containers(at: str, spec: PodSpec, annotations: dict[str, str]) -> Advice:
+    path = f"{at}spec"
     visited: Visited = [(f"{path}.initContainers[{index}]", it) for index, it in enumerate(spec.initContainers)]
     visited += [(f"{path}.containers[{index}]", it) for index, it in enumerate(spec.containers)]
     visited += [(f"{path}.ephemeralContainers[{index}]", it) for index, it in enumerate(spec.ephemeralContainers)]
@@ -122,15 +153,6 @@ def _whole(at: str, spec: PodSpec, annotations: dict[str, str]) -> Advice:
     for here, container in visited:
         yield from _container(here, container)
     yield from _ports(visited)
-    if (spec.terminationGracePeriodSeconds or 0) < 0:
-        text = "must be >= 0; negative values are invalid and will be treated as 1"
-        yield f"{path}.terminationGracePeriodSeconds: {text}"
-    if spec.affinity is not None:
-        yield from _pod_affinity(f"{path}.affinity", spec.affinity)
-    for index, server in enumerate(spec.dnsConfig.nameservers if spec.dnsConfig is not None else ()):
-        yield from ip_advice(f"{path}.dnsConfig.nameservers[{index}]", server)
-    for index, alias in enumerate(spec.hostAliases):
-        yield from ip_advice(f"{path}.hostAliases[{index}].ip", alias.ip)
 
 
 def _node_affinity(path: str, affinity: Affinity) -> Advice:
@@ -278,6 +300,8 @@ def _spelled(port: ContainerPort) -> str:
 
 def _volumes(path: str, volumes: list[Volume]) -> Advice:
     for index, volume in enumerate(volumes):
+        if volume.projected is not None or volume.configMap is not None or volume.secret is not None:
+            continue
         for kind, text in VOLUMES.items():
             if getattr(volume, kind) is not None:
                 yield f"{path}[{index}].{_SHOWN.get(kind, kind)}: {text}"
@@ -285,7 +309,8 @@ def _volumes(path: str, volumes: list[Volume]) -> Advice:
         if claim is not None:
             yield from claim_spec(f"{path}[{index}].ephemeral.volumeClaimTemplate.spec", claim.spec)
     for volume in volumes:
-        yield from _overlapping(volume)
+        if volume.emptyDir is None and volume.hostPath is None and volume.persistentVolumeClaim is None:
+            yield from _overlapping(volume)
 
 
 def _overlapping(volume: Volume) -> Advice:
@@ -302,13 +327,16 @@ def _overlapping(volume: Volume) -> Advice:
     if volume.projected is not None:
         paths: list[tuple[str, str]] = []
         for projection in volume.projected.sources:
-            if not any(getattr(projection, name) is not None for name in projection.__struct_fields__):
-                yield f"volume {quote(volume.name)} (Projected) has no sources provided"
             paths += _projected(projection)
+            if projection == _NO_PROJECTION:
+                yield f"volume {quote(volume.name)} (Projected) has no sources provided"
         mapped.append(("Projected", paths))
     for source_text, files in mapped:
         for one, other in _collisions(files):
             yield f"volume {quote(volume.name)} ({source_text}): overlapping paths: {one} with {other}"
+
+
+_NO_PROJECTION = VolumeProjection()
 
 
 def _projected(source: VolumeProjection) -> Iterator[tuple[str, str]]:
@@ -331,7 +359,7 @@ def _projected(source: VolumeProjection) -> Iterator[tuple[str, str]]:
 
 
 def _collisions(files: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    if len(files) < 2:
+    if len({path.partition("/")[0] for path, _ in files}) == len(files):
         return
     seen: list[tuple[str, str]] = []
     for path, source in files:

@@ -1,6 +1,6 @@
 """Warning headers: of kinds that are deprecated, on every answer, and of what writers had better not write."""
 
-from tests.unit.server.core.conftest import PODS, Api, pod
+from tests.unit.server.core.conftest import MAPS, PODS, Api, pod
 
 ENDPOINTS = "/api/v1/namespaces/default/endpoints"
 DEPRECATED = '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
@@ -52,3 +52,13 @@ async def test_writers_are_advised_on_create_and_change_and_readers_are_not(api:
     assert changed.headers["warning"] == warning
     same = await api.send("PATCH", f"{path}/d", b'{"metadata":{"labels":{"a":"b"}}}', merge)
     assert same.status == 200 and "warning" not in same.headers
+
+
+async def test_warnings_are_bounded_and_no_header_of_their_own(api: Api) -> None:
+    fields = {f"f{number:03d}" + "x" * 400: 1 for number in range(2000)} | {"a\r\nSet-Cookie: b": 1}
+    answer = await api.send("POST", MAPS, {"metadata": {"name": "m"}, **fields})
+    warnings = answer.headers["warning"].split(", 299")
+    assert len(warnings) == 16 and all(len(warning) < 270 for warning in warnings)
+    assert warnings[0].startswith('299 - "unknown field \\"f000xxx')
+    answer = await api.send("POST", MAPS, {"metadata": {"name": "n"}, "a\r\nSet-Cookie: b": 1})
+    assert answer.headers["warning"] == '299 - "unknown field \\"a  Set-Cookie: b\\""'

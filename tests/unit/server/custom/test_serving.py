@@ -159,3 +159,20 @@ async def test_watches_see_custom_objects_come_and_go() -> None:
                 if len(seen) == 2:
                     break
         assert seen == [b"ADDED", b"DELETED"]
+
+
+async def test_a_deprecated_version_warns_whoever_uses_it() -> None:
+    async with world() as w:
+        old = version("v1beta1", storage=False, deprecated=True)
+        older = version("v1alpha1", storage=False, deprecated=True, deprecationWarning="sail with v1")
+        await w.define(definition(version(), old, older))
+        await w.good("POST", BOATS, boat())
+        path = BOATS.replace("/v1/", "/{}/")
+        for found, warning in (
+            ("v1", None),
+            ("v1beta1", '299 - "wherry.example/v1beta1 Boat is deprecated"'),
+            ("v1alpha1", '299 - "sail with v1"'),
+        ):
+            for method, rest in (("GET", ""), ("GET", "/b"), ("GET", "/nothing")):
+                headers = (await w.call(method, path.format(found) + rest))[2]
+                assert headers.get("warning") == warning
