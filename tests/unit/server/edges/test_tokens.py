@@ -273,11 +273,16 @@ def test_a_secret_s_token_lives_as_long_as_the_secret() -> None:
     world.caches.objects.append(secret)
     verified = world.verifier.verify(token, [ISSUER])
     assert verified is not None and verified.user.name == "system:serviceaccount:shop:robot"
-    assert verified.annotations == {"authentication.k8s.io/legacy-token": "system:serviceaccount:shop:robot"}
+    assert verified.user.extra == {} and verified.annotations == {
+        "authentication.k8s.io/legacy-token": "system:serviceaccount:shop:robot",
+        "authentication.k8s.io/legacy-token-manual-secret": "robot-token",
+    }
     assert used == [secret]
     assert "is invalid for the target audiences" in fault(world, token, "vault")
     secret.metadata.labels["kubernetes.io/legacy-token-invalid-since"] = "2026-01-01"
-    assert fault(world, token) == "service account token has been marked invalid"
+    assert fault(world, token).startswith(
+        "the token in secret shop/robot-token for service account shop/robot has been marked invalid. Use tokens"
+    )
     secret.metadata.labels.clear()
     secret.data = {}
     assert fault(world, token) == "service account token does not match server's copy"
