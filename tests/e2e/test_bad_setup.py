@@ -123,6 +123,8 @@ def test_a_corrupt_data_directory_is_named_and_not_touched(tmp_path: Path, damag
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        (["up", "--runtime-config", "v2=true"], "--runtime-config: runtime-config invalid key v2"),
+        (["up", "--feature-gates", "Sails=true"], "--feature-gates: unrecognized feature gate: Sails"),
         (["up", "--nodes", "0"], "--nodes must be at least 1"),
         (["up", "--port", "65536"], "--port 65536 is not a TCP port: choose 0 to 65535"),
         (["down"], "there is no cluster 'NAME' under DATA (known: none)"),

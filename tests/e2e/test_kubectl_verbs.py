@@ -39,7 +39,9 @@ DEPLOYMENT: Json = {
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = start(f"verbs-{os.getpid()}", tmp_path_factory.mktemp("verbs"), "--runtime", "fake", "--nodes", "3")
+    on = "storagemigration.k8s.io/v1beta1=true"
+    directory = tmp_path_factory.mktemp("verbs")
+    made = start(f"verbs-{os.getpid()}", directory, "--runtime", "fake", "--nodes", "3", "--runtime-config", on)
     try:
         yield made
     finally:
@@ -391,3 +393,11 @@ def test_warnings_are_shown(kubectl: Space) -> None:
     shown = kubectl("apply", "-f", "-", check=False, stdin=json.dumps(body))
     text = 'deprecated since v1.14; use "kubernetes.io/os" instead'
     assert f"Warning: spec.nodeSelector[beta.kubernetes.io/os]: {text}" in shown and "pod/old created" in shown
+
+
+def test_a_version_that_is_switched_on_is_served_and_acted_on(kubectl: Space) -> None:
+    assert "storagemigration.k8s.io/v1beta1" in kubectl("api-versions").split()
+    spec = {"resource": {"group": "", "resource": "configmaps"}}
+    migration = {"apiVersion": "storagemigration.k8s.io/v1beta1", "kind": "StorageVersionMigration", "spec": spec}
+    kubectl("apply", "-f", "-", stdin=json.dumps(migration | {"metadata": {"name": "maps"}}))
+    kubectl("wait", "--for=condition=Succeeded", "storageversionmigration/maps", "--timeout=30s")

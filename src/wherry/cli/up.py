@@ -17,6 +17,8 @@ from wherry.cluster.options import DEFAULT_PORT, RUNTIMES, UpOptions
 @click.option("--kubeconfig", type=click.Path(path_type=Path), help="File that gets the context.")
 @click.option("--detach", is_flag=True, help="Return once the cluster is ready and leave it running.")
 @click.option("--wait", "wait_seconds", default=60.0, show_default=True, help="Seconds to wait for readiness.")
+@click.option("--runtime-config", multiple=True, help="group/version[/resource]=true|false, api/beta=true, ...")
+@click.option("--feature-gates", multiple=True, help="Of the API server: Gate=true|false, comma-separated.")
 @click.option("--verbose", is_flag=True, help="Log what every component does.")
 def command(
     name: str,
@@ -27,6 +29,8 @@ def command(
     kubeconfig: Path | None,
     detach: bool,
     wait_seconds: float,
+    runtime_config: tuple[str, ...],
+    feature_gates: tuple[str, ...],
     verbose: bool,
 ) -> None:
     """Start a cluster, or take over one that stopped; make its context current in the kubeconfig."""
@@ -38,6 +42,8 @@ def command(
         port=port,
         kubeconfig=kubeconfig,
         wait_seconds=wait_seconds,
+        runtime_config=runtime_config,
+        feature_gates=feature_gates,
     )
     options.check()
     if detach:

@@ -17,6 +17,7 @@ from typing import Any
 from wherry import KUBERNETES_VERSION
 from wherry.aio.clock import SystemClock
 from wherry.aio.entropy import Entropy
+from wherry.cluster import surface
 from wherry.cluster.authentication import AuthenticationFlags
 from wherry.cluster.components import log_to_stderr, read_file, run_until_stopped
 from wherry.cluster.control_plane import SERVER_NAMES, ApiServer
@@ -24,7 +25,6 @@ from wherry.cluster.failure import ClusterError
 from wherry.cluster.network import node_address
 from wherry.cluster.pki import Pki
 from wherry.cluster.signing import signing_key
-from wherry.server import enablement
 from wherry.server.admission.chain import AdmissionChoice
 from wherry.server.admission.configuration import read_configurations
 from wherry.server.admission.owner_references import OwnerReferencesPermissionEnforcement
@@ -263,15 +263,7 @@ def _surface(flags: ApiServerFlags) -> tuple[RuntimeConfig, Features]:
         for text in getattr(flags, name):
             if text.removeprefix("kube=").removeprefix("v") != own:
                 raise ClusterError(f"{_flag(name)} {text}: this server speaks {own} and no other version")
-    try:
-        runtime_config = RuntimeConfig(enablement.read(flags.runtime_config))
-    except ValueError as error:
-        raise ClusterError(f"--runtime-config: {error}") from error
-    try:
-        gates = [gate for text in flags.feature_gates for gate in _names(text)]
-        return runtime_config, Features(gates)
-    except ValueError as error:
-        raise ClusterError(f"--feature-gates: {error}") from error
+    return surface.runtime_config(flags.runtime_config), surface.features(flags.feature_gates)
 
 
 def _aggregation(flags: ApiServerFlags) -> AggregationOptions:

@@ -127,6 +127,8 @@ class Cluster:
                 # A cluster that comes back keeps its port, so that kubeconfigs and pods go on working.
                 port=options.port or (before.port if before else 0),
                 ranges=ranges,
+                runtime_config=options.runtime_config,
+                feature_gates=options.feature_gates,
             ),
             pki,
             self._clock,

@@ -147,15 +147,10 @@ def read_file(path: Path) -> bytes:
 
 def built_in_resources(feature_gates: Iterable[str]) -> list[Resource]:
     """The kinds that an API server is taken to serve. Raises ClusterError."""
-    from wherry.server.enablement import RuntimeConfig
-    from wherry.server.features import Features
+    from wherry.cluster import surface
 
-    try:
-        features = Features(gate.strip() for text in feature_gates for gate in text.split(","))
-    except ValueError as error:
-        raise ClusterError(f"--feature-gates: {error}") from error
-    migrations = {"storagemigration.k8s.io/v1beta1": "true"}
-    config = RuntimeConfig(migrations if features.enabled("StorageVersionMigrator") else None)
+    migrates = surface.features(feature_gates).enabled("StorageVersionMigrator")
+    config = surface.runtime_config(["storagemigration.k8s.io/v1beta1=true"] if migrates else [])
     return [resource for resource in RESOURCES if config.serves(resource)]
 
 

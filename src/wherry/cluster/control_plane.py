@@ -16,6 +16,7 @@ from wherry.aio.entropy import Entropy
 from wherry.aio.tasks import Supervisor
 from wherry.client.client import Client
 from wherry.client.informer import Informers
+from wherry.cluster import surface
 from wherry.cluster.addresses import Ranges
 from wherry.cluster.failure import ClusterError
 from wherry.cluster.pki import Pki
@@ -56,6 +57,8 @@ class ControlPlaneOptions:
     port: int
     """0: any free port."""
     ranges: Ranges
+    runtime_config: tuple[str, ...] = ()
+    feature_gates: tuple[str, ...] = ()
     node_grace_seconds: float = 40.0
     """How long a node may be silent before it counts as lost."""
 
@@ -183,6 +186,8 @@ class ControlPlane:
                 kubelet_authority=str(self._pki.ca.cert),
                 advertised=f"{options.address}:{port}",
             ),
+            runtime_config=surface.runtime_config(options.runtime_config),
+            features=surface.features(options.feature_gates),
             service_cidr=options.ranges.service_cidr,
             advertised=Advertised(
                 service_ip=options.ranges.api_address,

@@ -75,4 +75,6 @@ def _arguments(options: UpOptions) -> list[str]:
         arguments += ["--data-dir", str(options.data_dir.absolute())]
     if options.kubeconfig is not None:
         arguments += ["--kubeconfig", str(options.kubeconfig.absolute())]
+    for name, texts in (("--runtime-config", options.runtime_config), ("--feature-gates", options.feature_gates)):
+        arguments += [word for text in texts for word in (name, text)]
     return arguments

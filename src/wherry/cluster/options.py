@@ -35,6 +35,10 @@ class UpOptions:
     """File that gets the context; None: $KUBECONFIG, else ~/.kube/config."""
     wait_seconds: float = 60.0
     """How long to wait for readiness before giving up."""
+    runtime_config: tuple[str, ...] = ()
+    """Which built-in API versions and kinds are on or off, as `wherry apiserver --runtime-config`."""
+    feature_gates: tuple[str, ...] = ()
+    """Of the API server."""
 
     def check(self) -> None:
         """Raise ClusterError for settings that cannot work."""
@@ -49,6 +53,11 @@ class UpOptions:
             raise ClusterError("--nodes must be at least 1")
         if not 0 <= self.port < 65536:
             raise ClusterError(f"--port {self.port} is not a TCP port: choose 0 to 65535")
+        if self.runtime_config or self.feature_gates:
+            from wherry.cluster import surface
+
+            surface.runtime_config(self.runtime_config)
+            surface.features(self.feature_gates)
 
     def directory(self) -> Path:
         """Where this cluster keeps its state."""
