@@ -26,6 +26,8 @@ class FileFollower:
         self._clock = clock
         self._followed: list[tuple[tuple[Path, ...], Changed]] = []
         self._seen: dict[tuple[Path, ...], object] = {}
+        self._told: dict[tuple[Path, ...], object] = {}
+        """What was complained about, so that it is not each time."""
         self._task: asyncio.Task[None] | None = None
 
     def follow(self, paths: Sequence[Path], changed: Changed) -> None:
@@ -61,7 +63,9 @@ class FileFollower:
                 if pending is not None:
                     await pending
             except OSError as error:
-                _log.error("%s: stays as it was: %s", names, error)
+                if self._told.get(paths) != state:
+                    self._told[paths] = state
+                    _log.error("%s: stays as it was: %s", names, error)
                 continue
             except ValueError as error:
                 _log.error("%s: stays as it was: %s", names, error)
