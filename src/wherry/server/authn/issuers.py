@@ -85,6 +85,8 @@ class Issuer:
         self._keys_url = ""
         self._keys: list[_Key] = []
         self._fetched = 0
+        self._fault = ""
+        """Why the last fetch failed."""
         self._lock = asyncio.Lock()
         self._failed: tuple[float, str] = (0.0, "")
 
@@ -161,18 +163,26 @@ class Issuer:
             raise TokenError(self._failed[1]) from error
 
     async def _refresh(self, seen: int) -> None:
-        """Fetch the keys, unless somebody has since `seen`."""
+        """Fetch the keys, unless somebody has tried since `seen`: who waited shares what came of it."""
         async with self._lock:
-            if self._fetched != seen:
-                return
-            await self._discover()
-            try:
-                document = await self._openid.document(self._keys_url)
-            except TokenError as error:
-                raise TokenError(f"failed to verify signature: fetching keys {error}") from error
-            found = document.get("keys")
-            self._keys = [_Key(item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-            self._fetched += 1
+            if self._fetched == seen:
+                try:
+                    await self._fetch()
+                    self._fault = ""
+                except TokenError as error:
+                    self._fault = str(error)
+                self._fetched += 1
+            if self._fault:
+                raise TokenError(self._fault)
+
+    async def _fetch(self) -> None:
+        await self._discover()
+        try:
+            document = await self._openid.document(self._keys_url)
+        except TokenError as error:
+            raise TokenError(f"failed to verify signature: fetching keys {error}") from error
+        found = document.get("keys")
+        self._keys = [_Key(item) for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}

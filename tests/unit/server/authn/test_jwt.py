@@ -115,6 +115,17 @@ async def test_nothing_is_fetched_twice_until_a_new_key_signs() -> None:
         assert (await w.fault(gone)).endswith("failed to verify signature: failed to verify id token signature")
 
 
+async def test_many_who_wait_for_keys_that_do_not_come_share_one_question() -> None:
+    async with issuer() as op, world(document(op.url)) as w:
+        op.answers["/keys"] = "nonsense"
+        waiting = [w.callers.filter.review(op.token(sub=str(number)), []) for number in range(5)]
+        faults = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all("failed to verify signature: fetching keys" in str(item) for item in faults)
+        assert op.asked("/keys") == 1
+        op.answers.clear()
+        assert (await w.user(op.token())).name == "oidc:ann"
+
+
 async def test_a_token_without_key_id_is_tried_with_every_key() -> None:
     async with issuer() as op:
         op.keys = {"other": OTHER_RSA_KEY, "rsa": RSA_KEY}
