@@ -31,6 +31,7 @@ from wherry.server.caches import Caches, ObjectStore
 from wherry.server.http import UserInfo
 from wherry.server.ownership import Ownership
 from wherry.server.registry import Served
+from wherry.server.strategies.metadata import AFTER_ADMISSION, drop_repeated_owners
 from wherry.server.strategies.strategy import NOTHING, RequestContext
 from wherry.server.watchcache import NO_FACTS, Entry
 from wherry.store.errors import StoreUnavailableError
@@ -135,6 +136,8 @@ class Writer:
         attributes = await self.admit("CREATE", served, write, meta.name or "", obj, None)
         obj = attributes.object
         meta = obj.metadata
+        if len(meta.ownerReferences) > 1:
+            drop_repeated_owners(meta, write.ctx.warnings, AFTER_ADMISSION)
         self._stamp(served, meta, write)
         generate = meta.generateName if meta.generateName and not meta.name else None
         for _ in range(GENERATE_ATTEMPTS if generate else 1):
@@ -205,6 +208,8 @@ class Writer:
         if not write.admitted:
             attributes = await self.admit("UPDATE", served, write, write.name, new, old)
             new = attributes.object
+            if len(new.metadata.ownerReferences) > 1:
+                drop_repeated_owners(new.metadata, ctx.warnings, AFTER_ADMISSION)
         allocation = NOTHING
         only_status = write.subresource in _STATUS
         if only_status:

@@ -54,7 +54,7 @@ def write_options(request: Request) -> WriteOptions:
     dry_run = query.get("dryRun") or []
     validation = request.first("fieldValidation") or "Warn"
     errors: list[FieldError] = []
-    if any(item != "All" for item in dry_run if item):
+    if any(item != "All" for item in dry_run):
         errors.append(not_supported("dryRun", dry_run, ["All"]))
     if validation not in ("Ignore", "Warn", "Strict"):
         errors.append(not_supported("fieldValidation", validation, ["", "Ignore", "Strict", "Warn"]))

@@ -116,7 +116,7 @@ def _from_query(request: Request) -> DeleteOptions:
     options = DeleteOptions()
     if not request.query:
         return options
-    options.dryRun = [item for item in request.query.get("dryRun", []) if item]
+    options.dryRun = request.query.get("dryRun", [])
     options.propagationPolicy = request.first("propagationPolicy") or None
     options.gracePeriodSeconds = integer(request.first("gracePeriodSeconds"))
     for name in ("orphanDependents", OPTION):
@@ -135,7 +135,7 @@ def _check(options: DeleteOptions) -> None:
         errors.append(invalid_value("propagationPolicy", options.propagationPolicy, text))
     if options.propagationPolicy and options.propagationPolicy not in _POLICIES:
         errors.append(not_supported("propagationPolicy", options.propagationPolicy, [*_POLICIES, "nil"]))
-    if options.dryRun and options.dryRun != ["All"]:
+    if any(item != "All" for item in options.dryRun):
         errors.append(not_supported("dryRun", options.dryRun, ["All"]))
     if options.gracePeriodSeconds is not None and options.gracePeriodSeconds < 0:
         options.gracePeriodSeconds = 1  # as upstream: "now, but not by force"

@@ -11,6 +11,7 @@ from wherry.server.handlers.bodies import read_object, write_options
 from wherry.server.handlers.writes import Means, check_name, check_namespace
 from wherry.server.http import Request, Response
 from wherry.server.registry import Served
+from wherry.server.strategies.metadata import drop_repeated_owners
 from wherry.server.watchcache import Entry
 
 
@@ -22,6 +23,8 @@ async def update(means: Means, served: Served, request: Request) -> Response:
     check_name(obj, write.name)
     check_namespace(served, obj, write.namespace)
     stored = served.to_stored(obj)
+    if len(stored.metadata.ownerReferences) > 1:
+        drop_repeated_owners(stored.metadata, write.ctx.warnings)
     served.strategy.default(stored)
     codec = served.stored_codec
 

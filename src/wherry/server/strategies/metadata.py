@@ -51,6 +51,28 @@ def validate_update(new: ObjectMeta, old: ObjectMeta, path: str = "metadata", an
     yield from _common(new, path, any_finalizer)
 
 
+def drop_repeated_owners(meta: ObjectMeta, warnings: list[str], when: str = "") -> None:
+    """Leave one of each owner that was named more than once, and say so."""
+    kept: list[OwnerReference] = []
+    repeated = []
+    for owner in meta.ownerReferences:
+        if owner in kept:
+            repeated.append(owner.uid)
+        else:
+            kept.append(owner)
+    if repeated:
+        meta.ownerReferences = kept
+        text = f".metadata.ownerReferences contains duplicate entries{when}; {_DEDUPS}"
+        warnings.append(f"{text}; duplicate UID(s) observed: {', '.join(repeated)}")
+
+
+AFTER_ADMISSION = " after mutating admission happens"
+_DEDUPS = (
+    "API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; "
+    "please fix your requests"
+)
+
+
 def _common(meta: ObjectMeta, path: str, any_finalizer: bool) -> Faults:
     if (meta.generation or 0) < 0:
         yield invalid_value(f"{path}.generation", meta.generation, checks.NEGATIVE)

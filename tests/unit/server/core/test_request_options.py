@@ -55,6 +55,7 @@ async def test_parameters_that_nobody_knows_say_nothing(api: Api) -> None:
             "(at position 1)",
         ),
         ("POST", {"fieldManager": "m" * 129}, "fieldManager: Too long: may not be more than 128 bytes"),
+        ("POST", {"dryRun": ""}, 'dryRun: Unsupported value: [""]: supported values: "All"'),
         ("POST", {"dryRun": "Some"}, 'dryRun: Unsupported value: ["Some"]: supported values: "All"'),
         (
             "POST",

@@ -1,5 +1,7 @@
 """Warning headers: of kinds that are deprecated, on every answer, and of what writers had better not write."""
 
+import orjson
+
 from tests.unit.server.core.conftest import MAPS, PODS, Api, pod
 
 ENDPOINTS = "/api/v1/namespaces/default/endpoints"
@@ -62,3 +64,20 @@ async def test_warnings_are_bounded_and_no_header_of_their_own(api: Api) -> None
     assert warnings[0].startswith('299 - "unknown field \\"f000xxx')
     answer = await api.send("POST", MAPS, {"metadata": {"name": "n"}, "a\r\nSet-Cookie: b": 1})
     assert answer.headers["warning"] == '299 - "unknown field \\"a  Set-Cookie: b\\""'
+
+
+async def test_an_owner_that_is_named_twice_is_kept_once(api: Api) -> None:
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}
+    why = (
+        "API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your "
+        "requests; duplicate UID(s) observed: u"
+    )
+    meta = {"name": "m", "ownerReferences": [owner, owner, {**owner, "name": "q"}]}
+    made = await api.send("POST", MAPS, {"metadata": meta})
+    assert made.headers["warning"] == f'299 - ".metadata.ownerReferences contains duplicate entries; {why}"'
+    kept = (await api.ok("GET", f"{MAPS}/m"))["metadata"]["ownerReferences"]
+    assert [item["name"] for item in kept] == ["p", "q"]
+    patch = orjson.dumps({"metadata": {"ownerReferences": [owner, owner]}})
+    changed = await api.send("PATCH", f"{MAPS}/m", patch, "application/merge-patch+json")
+    text = f".metadata.ownerReferences contains duplicate entries after mutating admission happens; {why}"
+    assert changed.headers["warning"] == f'299 - "{text}"'
