@@ -23,7 +23,7 @@ from wherry.meta.object import ObjectMeta, PartialObjectMetadata
 from wherry.meta.resource import Resource
 from wherry.meta.wire import deep_copy
 from wherry.rules import quota as rules
-from wherry.rules.pods import is_terminal
+from wherry.rules.pods import all_statuses, is_terminal
 from wherry.rules.quota import Kind, Usage
 
 RESYNC_SECONDS = 300.0
@@ -166,7 +166,10 @@ class ResourceQuotaController(Controller):
 def _uses_otherwise(old: Any, new: Any) -> bool:
     """Whether a change may make an object use less, or come into a scope."""
     if isinstance(new, Pod):
-        return is_terminal(new) != is_terminal(old) or new.metadata.generation != old.metadata.generation
+        if is_terminal(new) != is_terminal(old) or new.metadata.generation != old.metadata.generation:
+            return True
+        before, after = ([(it.resources, it.allocatedResources) for it in all_statuses(pod)] for pod in (old, new))
+        return before != after
     return not isinstance(new, PartialObjectMetadata) and (new.spec, new.status) != (old.spec, old.status)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from wherry.api.core_v1 import Container, Pod, PodSpec, ResourceRequirements
 from wherry.meta.quantity import NANO, Family, Quantity
+from wherry.rules import conditions
 from wherry.rules.pods import is_sidecar
 
 Amounts = dict[str, int]
@@ -70,7 +71,7 @@ _Side = Callable[[ResourceRequirements | None], Mapping[str, Quantity]]
 
 def _effective(pod: Pod, side: _Side, overhead: bool = True) -> Amounts:
     spec = pod.spec
-    total = container_sum(spec, side)
+    total = container_sum(spec, side, _held(pod, side))
     for name, quantity in side(spec.resources).items():
         total[name] = quantity.nanos()
     for name, quantity in spec.overhead.items() if overhead else ():
@@ -80,16 +81,43 @@ def _effective(pod: Pod, side: _Side, overhead: bool = True) -> Amounts:
     return total
 
 
-def container_sum(spec: PodSpec, side: _Side = _requests) -> Amounts:
+_Held = Callable[[Container, Amounts], Amounts]
+
+
+def _held(pod: Pod, side: _Side) -> _Held | None:
+    """What containers have while a resize is on its way (KEP-1287): the greater of that and what they ask for."""
+    statuses = {item.name: item for item in pod.status.containerStatuses if item.resources is not None}
+    statuses |= {item.name: item for item in pod.status.initContainerStatuses if item.resources is not None}
+    if not statuses:
+        return None
+    pending = conditions.find(pod.status.conditions, "PodResizePending")
+    infeasible = pending is not None and pending.reason == "Infeasible"
+
+    def held(container: Container, asked: Amounts) -> Amounts:
+        status = statuses.get(container.name)
+        if status is None:
+            return asked
+        found = {} if infeasible else dict(asked)
+        _raise(found, _nanos(side(status.resources)))
+        if side is _requests:
+            _raise(found, _nanos(status.allocatedResources))
+        return found
+
+    return held
+
+
+def container_sum(spec: PodSpec, side: _Side = _requests, held: _Held | None = None) -> Amounts:
     """Containers and sidecars together, or the greatest init container with the sidecars started before it."""
     total: Amounts = {}
     for container in spec.containers:
-        _add(total, _nanos(side(container.resources)))
+        amounts = _nanos(side(container.resources))
+        _add(total, held(container, amounts) if held else amounts)
     sidecars: Amounts = {}
     peak: Amounts = {}
     for container in spec.initContainers:
         amounts = _nanos(side(container.resources))
         if is_sidecar(container):
+            amounts = held(container, amounts) if held else amounts
             _add(total, amounts)
             _add(sidecars, amounts)
             amounts = dict(sidecars)

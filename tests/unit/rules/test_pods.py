@@ -2,7 +2,8 @@
 
 import pytest
 
-from wherry.api.core_v1 import Pod, Taint, Toleration
+from wherry.api.core_v1 import ContainerStatus, Pod, PodCondition, ResourceRequirements, Taint, Toleration
+from wherry.meta.quantity import Quantity
 from wherry.meta.wire import convert
 from wherry.rules import pods, requests, taints
 
@@ -33,6 +34,20 @@ def test_a_sidecar_counts_beside_the_containers_and_later_init_containers() -> N
 def test_overhead_and_pod_level_resources_are_added_and_preferred() -> None:
     one = pod(containers=[container("a", "500m")], overhead={"cpu": "50m"}, resources={"requests": {"cpu": "3"}})
     assert requests.pod_requests(one) == {"cpu": 3050}
+
+
+@pytest.mark.parametrize("reason, expected", [(None, 1500), ("Deferred", 1500), ("Infeasible", 700)])
+def test_while_a_resize_is_on_its_way_a_container_counts_for_what_it_has(reason: str | None, expected: int) -> None:
+    grown = pod(containers=[container("a", "1"), container("b", "500m")])
+    has = ResourceRequirements(requests={"cpu": Quantity("200m")})
+    statuses = [ContainerStatus(name=name, resources=has) for name in ("a", "b")]
+    statuses[1].allocatedResources = {"cpu": Quantity("500m")}
+    grown.status.containerStatuses = statuses
+    if reason:
+        grown.status.conditions = [PodCondition(type="PodResizePending", status="True", reason=reason)]
+    assert requests.pod_requests(grown) == {"cpu": expected}
+    grown.spec.containers[0].resources.requests["cpu"] = Quantity("100m")
+    assert requests.pod_requests(grown) == {"cpu": 700}
 
 
 @pytest.mark.parametrize(
