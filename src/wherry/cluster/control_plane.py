@@ -17,7 +17,7 @@ from wherry.aio.tasks import Supervisor
 from wherry.client.client import Client
 from wherry.client.informer import Informers
 from wherry.cluster import surface
-from wherry.cluster.addresses import Ranges
+from wherry.cluster.addresses import CLUSTERS_LIMIT, Ranges
 from wherry.cluster.failure import ClusterError
 from wherry.cluster.pki import Pki
 from wherry.server.aggregation.aggregator import AggregationOptions
@@ -189,6 +189,7 @@ class ControlPlane:
             runtime_config=surface.runtime_config(options.runtime_config),
             features=surface.features(options.feature_gates),
             service_cidr=options.ranges.service_cidr,
+            node_port_part=(options.ranges.number, CLUSTERS_LIMIT),
             advertised=Advertised(
                 service_ip=options.ranges.api_address,
                 address=options.address,

@@ -30,8 +30,8 @@ RESYNC_SECONDS = 300.0
 SETTLE_SECONDS = 0.1
 """How long a quota must be left alone before a lower count is believed: a write follows its charge in less."""
 SETTLE_TRIES = 10
-RECOUNT_SECONDS = 1.0
-"""After this an addition is counted; admission charged it already, unless a count was written over the charge."""
+RECOUNT_SECONDS = 5.0
+"""After this a charge is held against what is there: the write may have failed, or a count was written over it."""
 
 
 class ResourceQuotaController(Controller):
@@ -75,6 +75,8 @@ class ResourceQuotaController(Controller):
             or any(name not in new.status.used and rules.kind_of(name) in self._sources for name in new.spec.hard)
         ):
             self.enqueue(old, new)
+        elif old is not None and new is not None and new.status.used != old.status.used:
+            self.queue.add_after(meta_key(new), RECOUNT_SECONDS)
 
     def _definition_changed(self, old: Any, new: Any) -> None:
         served = {(resource.group, resource.plural) for resource in self._resources()}

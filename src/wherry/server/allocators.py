@@ -163,13 +163,16 @@ def held_by(name: str, service: Service) -> IPAddress:
 
 
 class PortAllocator:
-    """The node port range."""
+    """The node port range. Of several clusters that share a machine's ports, each chooses from its own part first."""
 
-    def __init__(self, first: int = 30000, last: int = 32767) -> None:
+    def __init__(self, first: int = 30000, last: int = 32767, part: int = 0, parts: int = 1) -> None:
         size = last - first + 1
         self._first, self._last = first, last
         self._band = min(max(16, size // 32), 128) if size > 32 else 0
         self._taken: set[int] = set()
+        width = (size - self._band) // parts
+        start = first + self._band + part * width
+        self._own = (start, start + width - 1)
 
     def take(self, port: int) -> None:
         """Take a given port. Raises Refused."""
@@ -182,7 +185,11 @@ class PortAllocator:
 
     def take_next(self, entropy: Entropy) -> int:
         """Take any free port. Raises Full."""
-        port = pick(self._first, self._last, self._band, entropy, self._taken.__contains__)
+        taken = self._taken.__contains__
+        try:
+            port = pick(*self._own, 0, entropy, taken)
+        except Full:
+            port = pick(self._first, self._last, self._band, entropy, taken)
         self._taken.add(port)
         return port
 

@@ -24,6 +24,7 @@ from wherry.server.admission.chain import built_in_plugins
 from wherry.server.admission.configured import ConfiguredAdmission
 from wherry.server.admission.plugin import AdmissionPlugin
 from wherry.server.aggregation.aggregator import Aggregator
+from wherry.server.allocators import PortAllocator
 from wherry.server.authn.legacy_use import LegacyUse
 from wherry.server.bootstrap import bootstrap, publish_authentication
 from wherry.server.caches import Caches, ObjectStore
@@ -64,8 +65,9 @@ class Server:
         self.encrypted = self._make_encrypted()
         objects: ObjectStore = self.encrypted or store
         self.caches = Caches(objects, clock)
-        ranges = self.options.service_cidr, self.options.node_port_range
-        table = strategies(self.caches, *ranges, self.loopback_client)
+        given = self.options
+        ports = PortAllocator(*given.node_port_range, *given.node_port_part)
+        table = strategies(self.caches, given.service_cidr, ports, self.loopback_client)
         self.registry = Registry(self.caches, table, self.options.runtime_config)
         self.writer = Writer(objects, self.caches, clock, entropy, Ownership(self.options.managed_fields))
         self.means = Means(

@@ -33,6 +33,8 @@ class ServerOptions:
     """Where Services' cluster addresses come from."""
     node_port_range: tuple[int, int] = (30000, 32767)
     """Both ends included."""
+    node_port_part: tuple[int, int] = (0, 1)
+    """Which part of how many to choose node ports from while it has room, where clusters share a machine."""
     managed_fields: bool = True
     """Track who set which field on every write; server-side apply needs it."""
     bootstrap: bool = True

@@ -63,7 +63,6 @@ from wherry.server.strategies.strategy import Caches, Strategy
 from wherry.server.strategies.webhooks import WebhookConfigurationStrategy
 
 SERVICE_CIDR = "10.96.0.0/12"
-NODE_PORT_RANGE = (30000, 32767)
 
 _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
     ("", "configmaps"): ConfigMapStrategy,
@@ -131,7 +130,7 @@ _KINDS: dict[tuple[str, str], type[KindStrategy]] = {
 def strategies(
     caches: Caches,
     service_cidr: str = SERVICE_CIDR,
-    node_port_range: tuple[int, int] = NODE_PORT_RANGE,
+    ports: PortAllocator | None = None,
     client: Callable[[], Client] | None = None,
 ) -> dict[tuple[str, str], Strategy]:
     """A strategy for every built-in kind, by group and plural."""
@@ -142,7 +141,7 @@ def strategies(
             namespaced=resource.namespaced, has_status=_has_status(resource)
         )
         made.advice = ADVICE.get((resource.group, resource.plural))
-    services = ServiceStrategy(caches, Addresses(caches, service_cidr, client), PortAllocator(*node_port_range))
+    services = ServiceStrategy(caches, Addresses(caches, service_cidr, client), ports or PortAllocator())
     services.advice = ADVICE["", "services"]
     table["", "services"] = services
     return table

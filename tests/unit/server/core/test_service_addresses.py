@@ -7,6 +7,8 @@ import orjson
 import pytest
 
 from tests.unit.server.core.conftest import Api, Json
+from wherry.aio.entropy import Entropy
+from wherry.server.allocators import Full, PortAllocator
 from wherry.server.app import Server
 from wherry.server.options import ServerOptions
 
@@ -125,3 +127,14 @@ async def test_a_new_start_puts_addresses_right(api: Api) -> None:
         assert await held(Api(again, api.store)) == {"10.96.0.5": "web", "10.96.0.6": "two"}
     finally:
         await again.close()
+
+
+def test_clusters_of_one_machine_choose_node_ports_apart() -> None:
+    entropy = Entropy(1)
+    one, two = (PortAllocator(30000, 32767, part, 48) for part in (0, 1))
+    ports = [{allocator.take_next(entropy) for _ in range(55)} for allocator in (one, two)]
+    assert not ports[0] & ports[1]
+    rest = {one.take_next(entropy) for _ in range(2768 - 55)}
+    assert rest | ports[0] == set(range(30000, 32768))
+    with pytest.raises(Full):
+        one.take_next(entropy)
