@@ -6,7 +6,7 @@ names a mode, for that takes a second, slow parse. Source of the messages: k8s.i
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,10 @@ def read_object(request: Request, served: Served, validation: str, warnings: lis
     if form == "json" and served.resource.type is not None:
         return _read_typed(request, served, validation, warnings)
     value = parse(request.body, form, served.resource.kind)
-    return from_value(value, served, validation, warnings)
+    repeated: list[str] = []
+    if validation != "Ignore" and "fieldValidation" in request.query:
+        repeated = repeated_keys(request.body) if form == "yaml" else repeated_fields(request.body)
+    return from_value(value, served, validation, warnings, repeated)
 
 
 def _read_typed(request: Request, served: Served, validation: str, warnings: list[str]) -> Any:
@@ -108,18 +111,18 @@ def _read_typed(request: Request, served: Served, validation: str, warnings: lis
     return obj
 
 
-def from_value(value: Any, served: Served, validation: str, warnings: list[str]) -> Any:
-    """Plain JSON values as an object of the served kind. Raises 400."""
+def from_value(value: Any, served: Served, validation: str, warnings: list[str], repeated: Sequence[str] = ()) -> Any:
+    """Plain JSON values as an object of the served kind; `repeated` says what was said twice. Raises 400."""
     resource = served.resource
     if not isinstance(value, dict):
         raise unreadable(resource.kind, _no_object(value))
     check_kind(served, value.get("apiVersion") or "", value.get("kind") or "")
     if served.custom is None and validation != "Ignore":
-        report(served, _unknown(value, served), validation, warnings)
+        report(served, [*_unknown(value, served), *repeated], validation, warnings)
     if served.custom is not None:
         pruned = served.custom.prune(value)
         if validation != "Ignore":
-            report(served, [f'unknown field "{path}"' for path in pruned], validation, warnings)
+            report(served, [*(f'unknown field "{path}"' for path in pruned), *repeated], validation, warnings)
     try:
         return served.codec.from_builtins(value)
     except msgspec.ValidationError as error:
@@ -218,6 +221,31 @@ def unknown_fields(value: dict[str, Any], schema: TypeSchema, path: str = "") ->
             for name, item in member.items():
                 if isinstance(item, dict):
                     yield from unknown_fields(item, field.type, f"{here}.{name}")
+
+
+def repeated_keys(data: bytes) -> list[str]:
+    """What a YAML parser says of keys that one mapping has twice: one text, a line for each; nothing where none is."""
+    import yaml
+
+    lines = []
+    root = yaml.compose(data, Loader=yaml.CSafeLoader)
+    waiting, looked_at = [root], {id(None)}
+    while waiting:
+        node = waiting.pop()
+        if id(node) in looked_at:  # an alias: what it stands for counts once
+            continue
+        looked_at.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        elif isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    lines.append((key.start_mark.line + 1, key.value))
+                seen.add(key.value)
+                waiting.append(value)
+    said = "".join(f'\n  line {line}: key "{key}" already set in map' for line, key in sorted(lines))
+    return [f"yaml: unmarshal errors:{said}"] if said else []
 
 
 def repeated_fields(data: bytes) -> list[str]:

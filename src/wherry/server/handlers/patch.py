@@ -13,7 +13,7 @@ from wherry.meta import apply as server_side_apply
 from wherry.meta import strategic
 from wherry.meta.errors import StatusError, bad_request, invalid, invalid_value, required, unsupported_media_type
 from wherry.meta.patch import json_patch, merge_patch
-from wherry.server.handlers.bodies import WriteOptions, from_value, write_options
+from wherry.server.handlers.bodies import WriteOptions, from_value, repeated_fields, repeated_keys, write_options
 from wherry.server.handlers.writes import Means, check_name, check_namespace
 from wherry.server.http import Request, Response
 from wherry.server.json_faults import syntax_fault
@@ -110,6 +110,7 @@ def _check_identity(after: Any, served: Served, write: Write) -> None:
 
 async def _apply(means: Means, served: Served, request: Request, options: WriteOptions, write: Write) -> Written:
     applied = _applied(request, served, write)
+    repeated = "" if options.field_validation == "Ignore" else _repeated(request.body)
     write.operation = "Apply"
     schema = served.schema
     manager = server_side_apply.Manager(
@@ -119,8 +120,25 @@ async def _apply(means: Means, served: Served, request: Request, options: WriteO
     reset = (("f:status",),) if served.has_status and write.subresource != "status" else ()
 
     def merged(live: dict[str, Any] | None) -> dict[str, Any]:
-        return server_side_apply.apply(live, applied, schema, manager, means.writer.now(), force, reset)
+        made = server_side_apply.apply(live, applied, schema, manager, means.writer.now(), force, reset)
+        if repeated and options.field_validation == "Strict":
+            raise bad_request(f"error strict decoding YAML: {repeated}")
+        return made
 
+    written = await _merge_in(means, served, options, write, merged, applied)
+    write.ctx.warnings += [repeated] if repeated else []
+    return written
+
+
+async def _merge_in(
+    means: Means,
+    served: Served,
+    options: WriteOptions,
+    write: Write,
+    merged: Callable[[dict[str, Any] | None], dict[str, Any]],
+    applied: dict[str, Any],
+) -> Written:
+    """Update the object, or create it; once more if it came or went meanwhile."""
     for attempt in range(2):
         entry = served.cache.get(write.namespace, write.name)
         try:
@@ -137,6 +155,12 @@ async def _apply(means: Means, served: Served, request: Request, options: WriteO
             if attempt or error.reason not in ("AlreadyExists", "NotFound") or (error.code == 404 and entry is None):
                 raise
     raise AssertionError("unreachable: the second attempt returns or raises")
+
+
+def _repeated(body: bytes) -> str:
+    """What is said of keys that come twice; JSON is looked at as JSON first, which is quicker."""
+    found = repeated_keys(body) if not _is_json(body) or repeated_fields(body) else []
+    return f"error converting YAML to JSON: {found[0]}" if found else ""
 
 
 def _applied(request: Request, served: Served, write: Write) -> dict[str, Any]:

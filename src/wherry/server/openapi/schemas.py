@@ -19,6 +19,7 @@ from wherry.api.patch_keys import FIELDS
 from wherry.meta.object import KubernetesObject
 from wherry.meta.quantity import Quantity
 from wherry.meta.resource import Resource
+from wherry.server.openapi import texts
 
 Schema = dict[str, Any]
 META = "io.k8s.apimachinery.pkg.apis.meta.v1"
@@ -50,12 +51,10 @@ _GVK = "x-kubernetes-group-version-kind"
 
 @cache
 def descriptions() -> dict[str, dict[str, str]]:
-    """Texts by schema name and field ("" is the type's own); empty in a checkout, where they are not kept."""
+    """Texts by schema name and field ("" is the type's own): a checkout has those of metadata alone."""
     file = resources.files("wherry.api") / "descriptions.json.gz"
-    if not file.is_file():
-        return {}
-    found: dict[str, dict[str, str]] = json.loads(gzip.decompress(file.read_bytes()))
-    return found
+    found: dict[str, dict[str, str]] = json.loads(gzip.decompress(file.read_bytes())) if file.is_file() else {}
+    return {f"{META}.ObjectMeta": texts.OBJECT_META, f"{META}.ListMeta": texts.LIST_META} | found
 
 
 def schema_name(kind: type) -> str:
@@ -71,6 +70,9 @@ def schema_name(kind: type) -> str:
 def custom_name(resource: Resource) -> str:
     """The schema name of a custom resource: its group reversed, then version and kind."""
     return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
+
+
+_PRESERVE = "x-kubernetes-preserve-unknown-fields"
 
 
 class Schemas:
@@ -115,17 +117,18 @@ class Schemas:
 
         name = custom_name(resource)
         if name not in self.made:
-            made: Schema = dict(schema) if schema else {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-            properties: Schema = made.get("properties") or {}
-            made["properties"] = {
-                "apiVersion": {"type": "string"},
-                "kind": {"type": "string"},
-                **properties,
-                "metadata": self._reference(self.refer(ObjectMeta)),
-            }
+            if schema is None or (self.version == 2 and schema.get(_PRESERVE)):
+                made: Schema = {"type": "object"}  # kubectl takes more for a promise that there is nothing else
+            else:
+                made = _identified(
+                    _plain(schema) if self.version == 2 else schema, self._meta(ObjectMeta, texts.OF_OBJECTS)
+                )
             made[_GVK] = [{"group": resource.group, "kind": resource.kind, "version": resource.version}]
             self.made[name] = made
         return self.ref(name)
+
+    def _meta(self, kind: type, text: str) -> Schema:
+        return {"description": text, **self._reference(self.refer(kind))}
 
     def add_list(self, resource: Resource, item: Schema, list_kind: type | None) -> Schema:
         """A reference to the list of a kind."""
@@ -134,35 +137,35 @@ class Schemas:
         from wherry.meta.object import ListMeta
 
         name = custom_name(resource) + "List"
+        items = {"description": f"List of {resource.plural}. {texts.MORE}", "type": "array", "items": item}
+        made = {"type": "object", "required": ["items"], "properties": {"items": items}}
         self.made[name] = {
-            "type": "object",
-            "required": ["items"],
-            "properties": {
-                "apiVersion": {"type": "string"},
-                "kind": {"type": "string"},
-                "metadata": self._reference(self.refer(ListMeta)),
-                "items": {"type": "array", "items": item},
-            },
+            "description": f"{resource.list_kind} is a list of {resource.kind}",
+            **_identified(made, self._meta(ListMeta, texts.OF_LISTS)),
             _GVK: [{"group": resource.group, "kind": resource.list_kind, "version": resource.version}],
         }
         return self.ref(name)
 
     def _struct(self, kind: type, name: str) -> Schema:
-        texts = descriptions().get(name, {})
+        told = descriptions().get(name, {})
+        if issubclass(kind, KubernetesObject):
+            told = {**texts.EVERY_KIND, "metadata": texts.OF_OBJECTS} | told
+        elif {"metadata", "items"} <= set(getattr(kind, "__struct_fields__", ())):
+            told = {**texts.EVERY_KIND, "metadata": texts.OF_LISTS} | told
         module = kind.__module__.rpartition(".")[2]
         keys = FIELDS.get(f"{module}.{kind.__name__}", {})
         properties: dict[str, Schema] = {}
         required = []
         for item in msgspec.structs.fields(kind):
             field = self._field(item.encode_name, item.type)
-            if item.encode_name in texts:
-                field = {"description": texts[item.encode_name], **field}
+            if item.encode_name in told:
+                field = {"description": told[item.encode_name], **field}
             properties[item.encode_name] = field | _extensions(keys.get(item.encode_name, ""))
             if getattr(item.default_factory, "__name__", "") == "<lambda>":  # wire.always and always_list
                 required.append(item.encode_name)
         schema: Schema = {"type": "object"}
-        if "" in texts:
-            schema = {"description": texts[""], **schema}
+        if "" in told:
+            schema = {"description": told[""], **schema}
         if properties:
             schema["properties"] = properties
         if required and not issubclass(kind, KubernetesObject):
@@ -208,6 +211,45 @@ _SCALARS: dict[Any, Schema] = {
     Any: {},
     dict: {"type": "object"},
 }
+
+
+def _identified(schema: Schema, metadata: Schema) -> Schema:
+    """A kind's schema with what every kind has, and embedded resources likewise."""
+    known = {name: {"description": text, "type": "string"} for name, text in texts.EVERY_KIND.items()}
+    properties: Schema = {name: _embedding(item, metadata) for name, item in (schema.get("properties") or {}).items()}
+    return schema | {"properties": {**known, **properties, "metadata": metadata}}
+
+
+def _embedding(schema: Any, metadata: Schema) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    made = dict(schema)
+    if "properties" in made:
+        made["properties"] = {name: _embedding(item, metadata) for name, item in made["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if key in made:
+            made[key] = _embedding(made[key], metadata)
+    return _identified(made, metadata) if made.get("x-kubernetes-embedded-resource") else made
+
+
+def _plain(schema: Any) -> Any:
+    """A definition's schema without what OpenAPI 2 has no words for.
+
+    Source: apiextensions-apiserver, controller/openapi/v2.
+    """
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: item for key, item in schema.items() if key not in ("allOf", "anyOf", "oneOf", "not", "nullable")}
+    if schema.get("nullable") or schema.get(_PRESERVE):
+        made = {key: item for key, item in made.items() if key not in ("items", "properties")}
+    if schema.get("nullable") or schema.get("x-kubernetes-int-or-string"):
+        made.pop("type", None)
+    if "properties" in made:
+        made["properties"] = {name: _plain(item) for name, item in made["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if key in made:
+            made[key] = _plain(made[key])
+    return made
 
 
 def _extensions(rules: str) -> Schema:
