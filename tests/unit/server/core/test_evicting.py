@@ -1,4 +1,4 @@
-"""Evictions: which pods a budget protects, what it says, what is left behind; and how pods are bound."""
+"""Evictions: which pods a budget protects, what it says, what is left behind; how pods are bound and resized."""
 
 from typing import Any
 
@@ -228,3 +228,24 @@ async def test_what_a_binding_refuses(api: Api) -> None:
     assert said["message"] == (
         'Operation cannot be fulfilled on pods/binding "free": pod free is already assigned to node "n1"'
     )
+
+
+async def test_a_resize_changes_resources_and_nothing_else(api: Api) -> None:
+    made = pod("p")
+    made["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
+    await api.ok("POST", PODS, made)
+    container = {"name": "main", "image": "other", "resources": {"requests": {"cpu": "2"}}}
+    change = {"metadata": {"labels": {"app": "b"}}, "spec": {"containers": [container]}}
+    merge = "application/strategic-merge-patch+json"
+    found = await api.ok("PATCH", f"{PODS}/p/resize", change, content_type=merge)
+    [resized] = found["spec"]["containers"]
+    assert resized["resources"] == {"requests": {"cpu": "2"}} and resized["image"] == "image"
+    assert found["metadata"]["generation"] == 2 and found["metadata"]["labels"] == {"app": "a"}
+    best_effort = {"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": None}}}]}}
+    said = await api.refused(422, "PATCH", f"{PODS}/p/resize", best_effort, content_type=merge)
+    assert "Pod QOS Class may not change as a result of resizing" in said["message"]
+    assert "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed" in said["message"]
+    assert (await api.ok("GET", f"{PODS}/p/resize"))["kind"] == "Pod"
+    ephemeral = {"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}], "hostname": "h"}}
+    found = await api.ok("PATCH", f"{PODS}/p/ephemeralcontainers", ephemeral, content_type=merge)
+    assert found["spec"]["ephemeralContainers"][0]["name"] == "e" and "hostname" not in found["spec"]

@@ -286,6 +286,69 @@ def test_a_resize_changes_cpu_and_memory_within_the_qos_class() -> None:
     ) == ['spec: Invalid value: "Burstable": Pod QOS Class may not change as a result of resizing']
 
 
+SIDECAR = {"name": "s", "image": "i", "restartPolicy": "Always", "resources": {"requests": {"cpu": "1"}}}
+START = {"name": "s", "image": "i", "resources": {"requests": {"cpu": "1"}}}
+ASKING = {"resources": {"requests": {"cpu": "1", "x.y/gpu": "1"}, "limits": {"x.y/gpu": "1"}}}
+
+
+def mirrored() -> dict[str, Any]:
+    return pod(nodeName="n") | {
+        "metadata": {"name": "x", "namespace": "d", "annotations": {"kubernetes.io/config.mirror": "m"}}
+    }
+
+
+RESIZES: dict[str, tuple[dict[str, Any], Any, list[str]]] = {
+    "static": (mirrored(), lambda plain: None, ["<nil>: Forbidden: static pods cannot be resized"]),
+    "windows": (
+        pod(os={"name": "windows"}), lambda plain: None, ["<nil>: Forbidden: windows pods cannot be resized"],
+    ),
+    "one more": (
+        pod(), lambda plain: plain["spec"]["containers"].append(plain["spec"]["containers"][0] | {"name": "d"}),
+        ["spec.containers: Forbidden: containers may not be added or removed on resize"],
+    ),
+    "renamed": (
+        pod(), lambda plain: plain["spec"]["containers"][0].update(name="d"),
+        ["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"],
+    ),
+    "a device": (
+        pod(ASKING), lambda plain: [side.update({"x.y/gpu": "2"}) for side in
+                                    plain["spec"]["containers"][0]["resources"].values()],
+        ["spec: Forbidden: only cpu and memory resources are mutable"],
+    ),
+    "a sidecar": (
+        pod(initContainers=[SIDECAR]),
+        lambda plain: plain["spec"]["initContainers"][0]["resources"]["requests"].update(cpu="2"), [],
+    ),
+    "a sidecar's image": (
+        pod(initContainers=[SIDECAR]), lambda plain: plain["spec"]["initContainers"][0].update(image="j"),
+        ["spec: Forbidden: only cpu and memory resources for sidecar containers are mutable"],
+    ),
+    "an init container": (
+        pod(initContainers=[START]),
+        lambda plain: plain["spec"]["initContainers"][0]["resources"]["requests"].update(cpu="2"),
+        ["spec: Forbidden: resources for non-sidecar init containers are immutable"],
+    ),
+    "elsewhere": (
+        pod(), lambda plain: plain["spec"].update(hostname="h"),
+        ["spec: Forbidden: only cpu and memory resources are mutable"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESIZES)
+def test_what_a_resize_refuses(name: str) -> None:
+    before, change, expected = RESIZES[name]
+    assert changed_part("resize", before, change) == expected
+
+
+def test_a_static_pod_takes_no_ephemeral_containers() -> None:
+    def add(plain: dict[str, Any]) -> None:
+        plain["spec"]["ephemeralContainers"] = [{"name": "e", "image": "i"}]
+
+    refusal = "<nil>: Forbidden: static pods do not support ephemeral containers"
+    assert changed_part("ephemeralcontainers", mirrored(), add)[-1] == refusal
+
+
 def test_ephemeral_containers_only_come() -> None:
     one = {"name": "e", "image": "i"}
     rules, old = new("", "pods", **pod(ephemeralContainers=[one]))
