@@ -6,7 +6,7 @@ and then a bookmark if it takes them; one with a resourceVersion begins after it
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Self
+from typing import Any, Self
 
 from wherry.meta.errors import StatusError
 from wherry.meta.wire import encode
@@ -48,7 +48,9 @@ async def watch(means: Means, served: Served, request: Request) -> Response:
         since = caches.revision
     else:
         since = wanted
-    show = None if accepted(request).plain and served.convert is None else _shown(means, served, request)
+    wanted_form = accepted(request)
+    show = None if wanted_form.plain and served.convert is None else _shown(means, served, request)
+    bookmark = _bookmarks(served, show if wanted_form.shape else None)
     seconds = parameters.timeout_seconds
     seconds_float = float(seconds) if seconds else means.writer.entropy.uniform(*TIMEOUT_SECONDS)
     try:
@@ -57,22 +59,33 @@ async def watch(means: Means, served: Served, request: Request) -> Response:
         return Response(200, error_frame(error))
     end_of_state = None
     if parameters.send_initial_events and parameters.bookmarks:
-        end_of_state = _end_of_state(served, since)
+        end_of_state = bookmark(since, {"k8s.io/initial-events-end": "true"})
     ahead = served.convert.ahead if served.convert is not None else None
     if ahead is not None:
         await ahead(initial)
-    return Response(200, WatchStream(watcher, initial, end_of_state, show, seconds_float, ahead))
+    return Response(200, WatchStream(watcher, initial, end_of_state, show, bookmark, seconds_float, ahead))
 
 
 def _shown(means: Means, served: Served, request: Request) -> Callable[[Entry], bytes]:
     return means.shapes.event(request, served, accepted(request), True)
 
 
-def _end_of_state(served: Served, revision: int) -> bytes:
-    meta = {"resourceVersion": str(revision), "annotations": {"k8s.io/initial-events-end": "true"}}
+Bookmark = Callable[[int, dict[str, str] | None], bytes]
+"""The frame of a bookmark, of its revision and annotations."""
+
+
+def _bookmarks(served: Served, show: Callable[[Entry], bytes] | None) -> Bookmark:
+    """Bookmarks in the served version, and in the shape of all other events (`show`)."""
     resource = served.resource
-    obj = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
-    return frame("BOOKMARK", encode(obj))
+
+    def made(revision: int, annotations: dict[str, str] | None) -> bytes:
+        meta: dict[str, Any] = {"resourceVersion": str(revision)}
+        if annotations:
+            meta["annotations"] = annotations
+        data = encode({"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta})
+        return frame("BOOKMARK", data if show is None else show(Entry("", data, revision, {}, {})))
+
+    return made
 
 
 Ahead = Callable[[Iterable[Entry]], Awaitable[None]]
@@ -88,6 +101,7 @@ class WatchStream:
         initial: list[Entry],
         end_of_state: bytes | None,
         show: Callable[[Entry], bytes] | None,
+        bookmark: Bookmark,
         seconds: float,
         ahead: Ahead | None = None,
     ) -> None:
@@ -96,6 +110,7 @@ class WatchStream:
         self._initial: Iterator[Entry] | None = iter(initial)
         self._end_of_state = end_of_state
         self._show = show
+        self._bookmark = bookmark
         self._timer = asyncio.get_running_loop().call_later(seconds, watcher.close)
         self._failed = False
 
@@ -144,7 +159,7 @@ class WatchStream:
     def _frame(self, kind: str, entry: Entry, event: Event | None) -> bytes:
         if self._show is None:
             return event.frame if event is not None else frame(kind, entry.data)
-        return frame(kind, entry.data if kind == "BOOKMARK" else self._show(entry))
+        return self._bookmark(entry.revision, None) if kind == "BOOKMARK" else frame(kind, self._show(entry))
 
     async def aclose(self) -> None:
         """The client left."""

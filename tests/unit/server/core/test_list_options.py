@@ -236,3 +236,40 @@ async def test_without_the_gate_there_are_no_watch_lists() -> None:
     assert found == ["ADDED m"]
     await server.close()
     await store.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "kind"),
+    [
+        (MAPS, "application/json", "v1 ConfigMap"),
+        (MAPS, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", "meta.k8s.io/v1 PartialObjectMetadata"),
+        (MAPS, "application/json;as=Table;g=meta.k8s.io;v=v1", "meta.k8s.io/v1 Table"),
+        ("/apis/events.k8s.io/v1/events", "application/json", "events.k8s.io/v1 Event"),
+        ("/apis/autoscaling/v1/horizontalpodautoscalers", "application/json", "autoscaling/v1 HorizontalPodAutoscaler"),
+    ],
+)
+async def test_bookmarks_come_in_the_version_and_shape_of_the_other_events(
+    api: Api, path: str, accept: str, kind: str
+) -> None:
+    query = {"watch": "1", "allowWatchBookmarks": "true"}
+    async with asyncio.timeout(5), api.transport.stream("GET", path, query=query, headers={"accept": accept}) as lines:
+        seen = []
+        async for line in lines:
+            seen.append(orjson.loads(line))
+            if len(seen) == 1:
+                cache = api.server.registry.find(*place(path))
+                assert cache is not None
+                for watcher in cache.cache.watchers():
+                    watcher.bookmark(api.store.revision + 1)
+            else:
+                break
+    end, later = (item["object"] for item in seen)
+    assert [f"{item['apiVersion']} {item['kind']}" for item in (end, later)] == [kind, kind]
+    marked = end["rows"][0]["object"] if kind.endswith("Table") else end
+    assert marked["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    assert later["metadata"]["resourceVersion"] == str(api.store.revision + 1)
+
+
+def place(path: str) -> tuple[str, str, str]:
+    parts = path.strip("/").split("/")
+    return ("", "v1", parts[-1]) if parts[0] == "api" else (parts[1], parts[2], parts[-1])
