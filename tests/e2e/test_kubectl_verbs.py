@@ -346,6 +346,19 @@ def test_explain_follows_a_path_and_names_what_is_missing(kubectl: Space) -> Non
     assert 'field "nope" does not exist' in kubectl("explain", "pod.spec.nope", check=False)
 
 
+def test_every_kind_can_be_explained(kubectl: Space) -> None:
+    kinds = [line.split() for line in kubectl("api-resources", "--no-headers").splitlines()]
+    assert len(kinds) > 60
+    for plural, *_, api_version, _, kind in kinds:
+        shown = kubectl("explain", plural, "--api-version", api_version)
+        group, _, version = api_version.rpartition("/")
+        head = [f"KIND:       {kind}", f"VERSION:    {version}"]
+        assert ([f"GROUP:      {group}"] if group else []) + head == [line for line in shown.splitlines()[:3] if line]
+        assert "FIELDS:" in shown and "APIVersion defines" in shown, plural
+    for plural in ("pods", "deployments", "customresourcedefinitions", "resourceclaims", "nodes"):
+        assert len(kubectl("explain", plural, "--recursive").splitlines()) > 40
+
+
 def test_output_forms(kubectl: Space, tmp_path: Path) -> None:
     kubectl.deploy()
     assert yaml.safe_load(kubectl("get", "deployment", "web", "-o", "yaml"))["spec"]["replicas"] == 2

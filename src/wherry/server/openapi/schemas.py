@@ -33,10 +33,16 @@ INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
 QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 TIME = f"{META}.Time"
 RAW = f"{META}.FieldsV1"
+RAW_EXTENSION = "io.k8s.apimachinery.pkg.runtime.RawExtension"
+ANY_JSON = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON"
+_VALUES = frozenset({"default", "enum", "example"})
+"""Fields of a schema that hold any value; elsewhere what has no type of its own is an object."""
 _FIXED: dict[str, Schema] = {
     TIME: {"type": "string", "format": "date-time"},
     RAW: {"type": "object"},
     f"{META}.Patch": {"type": "object"},
+    RAW_EXTENSION: {"type": "object"},
+    ANY_JSON: {"description": "JSON is whatever JSON can write: null, bool, number, text, list or object."},
 }
 _FIXED_BY_VERSION: dict[str, tuple[Schema, Schema]] = {
     INT_OR_STRING: (
@@ -177,7 +183,7 @@ class Schemas:
         if get_origin(annotation) in (Union, types.UnionType):
             members = [member for member in get_args(annotation) if member is not type(None)]
         if len(members) > 1:
-            return self._reference(self.refer_fixed(INT_OR_STRING)) if set(members) == {int, str} else {}
+            return self._reference(self.refer_fixed(INT_OR_STRING if set(members) == {int, str} else ANY_JSON))
         schema = self._type(name, members[0])
         return self._reference(schema) if "$ref" in schema else schema
 
@@ -186,12 +192,14 @@ class Schemas:
             return self.refer_fixed(TIME)
         if kind in _SCALARS:
             return dict(_SCALARS[kind])
+        if kind is Any:
+            return self.refer_fixed(ANY_JSON if name in _VALUES else RAW_EXTENSION)
         if kind is Quantity:
             return self.refer_fixed(QUANTITY)
         if kind is msgspec.Raw:
             return self.refer_fixed(RAW)
         if get_origin(kind) is list:
-            return {"type": "array", "items": self._field("", get_args(kind)[0])}
+            return {"type": "array", "items": self._field(name if name in _VALUES else "", get_args(kind)[0])}
         if get_origin(kind) is dict:
             return {"type": "object", "additionalProperties": self._field("", get_args(kind)[1])}
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -208,7 +216,6 @@ _SCALARS: dict[Any, Schema] = {
     int: {"type": "integer", "format": "int64"},
     float: {"type": "number", "format": "double"},
     bool: {"type": "boolean"},
-    Any: {},
     dict: {"type": "object"},
 }
 
