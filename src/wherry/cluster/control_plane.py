@@ -91,6 +91,7 @@ class ApiServer:
         stack.push_async_callback(self._frontend.close)
         self.port = self._frontend.port
         self.server = Server(store, self._clock, self._entropy, options(self.port))
+        self._frontend.compresses = self.server.options.features.enabled("APIResponseCompression")
         self.server.edges.files.follow(self._tls.files, self._tls.take)
         stack.push_async_callback(self.server.close)
         stack.push_async_callback(self.server.traffic.drain)

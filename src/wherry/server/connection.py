@@ -262,7 +262,8 @@ class Connection(asyncio.Protocol):
             return
         pieces = [body] if isinstance(body, bytes) else body
         size = sum(map(len, pieces))
-        if size > COMPRESSED_BYTES and request.method == "GET" and _takes_gzip(request):
+        compresses = size > COMPRESSED_BYTES and self._frontend.compresses
+        if compresses and request.method == "GET" and _takes_gzip(request):
             answer.headers |= {"Content-Encoding": "gzip", "Vary": _vary(answer.headers)}
             pieces = [await asyncio.to_thread(zlib.compress, b"".join(pieces), 1, wbits=31)]
             size = len(pieces[0])

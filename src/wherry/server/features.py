@@ -29,6 +29,7 @@ def _fixed(stage: str, names: str, *, default: bool = True) -> Iterator[tuple[st
 
 
 GATES: Mapping[str, Gate] = {
+    "APIResponseCompression": Gate("BETA", True, switchable=True),
     "AllowUnsafeMalformedObjectDeletion": Gate("ALPHA", False, switchable=True),
     "StorageVersionMigrator": Gate("BETA", False, switchable=True),
     "WatchList": Gate("BETA", True, switchable=True),
@@ -36,7 +37,7 @@ GATES: Mapping[str, Gate] = {
     **dict(
         _fixed(
             "BETA",
-            "APIResponseCompression AllowParsingUserUIDFromCertAuth ConstrainedImpersonation ListFromCacheSnapshot "
+            "AllowParsingUserUIDFromCertAuth ConstrainedImpersonation ListFromCacheSnapshot "
             "RemoteRequestHeaderUID StorageVersionHash TokenRequestServiceAccountUIDValidation",
         )
     ),

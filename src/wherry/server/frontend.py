@@ -22,6 +22,8 @@ class HttpsFrontend:
 
     def __init__(self, handle: Handler, tls: ssl.SSLContext | None) -> None:
         self.handle = handle
+        self.compresses = True
+        """Long answers, for clients that take gzip (feature gate APIResponseCompression)."""
         self.connections: set[Connection] = set()
         self._tls = tls
         self._listener: asyncio.Server | None = None

@@ -144,3 +144,6 @@ async def test_long_answers_are_compressed_for_those_who_take_gzip(
         for path, accepted in ((f"{MAPS}/long", "identity"), (f"{MAPS}/short", "gzip")):
             async with client.get(path, headers={"Accept-Encoding": accepted}) as answer:
                 assert answer.status == 200 and "Content-Encoding" not in answer.headers
+        frontend.compresses = False
+        async with client.get(f"{MAPS}/long") as answer:
+            assert answer.status == 200 and "Content-Encoding" not in answer.headers
