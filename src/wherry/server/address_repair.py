@@ -21,7 +21,7 @@ from wherry.server.strategies.strategy import Caches
 
 INTERVAL_SECONDS = 180.0
 GRACE_SECONDS = 60.0
-"""An address younger than this may belong to a Service that is being written."""
+"""An address younger than this may belong to a Service that is being written, perhaps by another server."""
 _log = logging.getLogger(__name__)
 
 
@@ -29,13 +29,18 @@ async def keep_repairing(client: Client, caches: Caches) -> None:
     """Until cancelled."""
     while True:
         await client.clock.sleep(INTERVAL_SECONDS)
-        try:
-            await repair(client, caches, client.clock.now())
-        except StatusError as error:
-            _log.warning("addresses of Services are not repaired: %s", error)
+        await try_repair(client, caches)
 
 
-async def repair(client: Client, caches: Caches, now: datetime, grace_seconds: float = GRACE_SECONDS) -> None:
+async def try_repair(client: Client, caches: Caches) -> None:
+    """Repair, or say why not: an admission webhook that fails must not keep the server from starting."""
+    try:
+        await repair(client, caches, client.clock.now())
+    except StatusError as error:
+        _log.warning("addresses of Services are not repaired: %s", error)
+
+
+async def repair(client: Client, caches: Caches, now: datetime) -> None:
     """Once over everything. Raises StatusError."""
     holders = {address: service for service in caches.list(Service) for address in addresses_of(service.spec)}
     await asyncio.sleep(0)
@@ -54,7 +59,7 @@ async def repair(client: Client, caches: Caches, now: datetime, grace_seconds: f
                 raise
     for address, found in present.items():
         made = parse_time(found.metadata.creationTimestamp or "")
-        old = now - made >= timedelta(seconds=grace_seconds)
+        old = now - made >= timedelta(seconds=GRACE_SECONDS)
         if address not in holders and found.metadata.labels.get(MANAGED_BY_LABEL) == MANAGER and old:
             _log.warning("IPAddress %s belongs to no Service; deleted", address)
             await _delete(client, found)

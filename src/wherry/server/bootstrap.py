@@ -77,7 +77,7 @@ async def bootstrap(
             await _create(client, PriorityClass(metadata=meta, value=value, description=description))
     await publish_authentication(client, caches, authentication)
     await _publish_range(client, caches, service_cidr)
-    await address_repair.repair(client, caches, client.clock.now(), grace_seconds=0)
+    await address_repair.try_repair(client, caches)
     await _publish_service(client, caches, advertised)
 
 

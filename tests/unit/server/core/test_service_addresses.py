@@ -1,6 +1,7 @@
 """Every cluster address of a Service is an IPAddress, out of a ServiceCIDR that is ready."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -8,6 +9,7 @@ import pytest
 
 from tests.unit.server.core.conftest import Api, Json
 from wherry.aio.entropy import Entropy
+from wherry.server.address_repair import repair
 from wherry.server.allocators import Full, PortAllocator
 from wherry.server.app import Server
 from wherry.server.options import ServerOptions
@@ -124,6 +126,9 @@ async def test_a_new_start_puts_addresses_right(api: Api) -> None:
     again = Server(api.store, api.server.clock, api.server.entropy, api.server.options)
     await again.start()
     try:
+        young = {"10.96.0.7": "nobody"}
+        assert await held(Api(again, api.store)) == {"10.96.0.5": "web", "10.96.0.6": "two"} | young
+        await repair(again.client(), again.caches, again.clock.now() + timedelta(seconds=61))
         assert await held(Api(again, api.store)) == {"10.96.0.5": "web", "10.96.0.6": "two"}
     finally:
         await again.close()
