@@ -8,6 +8,7 @@ functions on dicts; the time is an argument. Read meta/fieldset.py for paths and
 Source of the semantics: KEP-555, sigs.k8s.io/structured-merge-diff and apimachinery's util/managedfields.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -272,19 +273,32 @@ def _merge(live: Any, applied: Any, schema: FieldSchema | None, path: Path) -> A
 
 
 def _merge_list(live: list[Any], applied: list[Any], schema: FieldSchema, path: Path) -> list[Any]:
-    """Applied items in their order; the live list's others stay in front of what they stood in front of."""
+    """Applied items in their order; the live list's others where they stood, as far as that order leaves room.
+
+    An item of the live list alone comes as soon as its turn has come there; one that both have waits for its turn in
+    the applied list, and no longer holds its place in the live one. Source: structured-merge-diff, typed/merge.go.
+    """
     old = dict(list_elements(live, schema, path))
     new = dict(list_elements(applied, schema, path))
-    waiting = list(old)
-    merged = []
+    below = item_schema(schema)
+    merged: list[Any] = []
+    order = list(old)
+    shared = deque(element for element in new if element in old)
+    at = 0
     for element, item in new.items():
-        if element in waiting:
-            at = waiting.index(element)
-            merged += [old[other] for other in waiting[:at] if other not in new]
-            del waiting[: at + 1]
-        below = item_schema(schema)
+        while at < len(order) and order[at] != element:
+            other = order[at]
+            if other not in new:
+                merged.append(old[other])
+            elif shared and shared[0] == other:
+                break  # the next of both: what the applied list has before it goes first
+            at += 1
+        if at < len(order) and order[at] == element:
+            at += 1
+        if shared and shared[0] == element:
+            shared.popleft()
         merged.append(_merge(old[element], item, below, (*path, element)) if element in old else item)
-    return merged + [old[other] for other in waiting if other not in new]
+    return merged + [old[other] for other in order[at:] if other not in new]
 
 
 def _prune(merged: Map, root: FieldSchema | None, last: FieldSet, wanted: FieldSet, others: _Managers) -> Map:

@@ -283,13 +283,26 @@ class Caches:
     def peek(self, kind: type[T], namespace: str | None, name: str) -> T | None:
         """Like `get`, but the one copy of all who peek: nobody may change it."""
         cache = self._by_kind[kind]
-        entry = cache.get(namespace, name)
+        found: T | None = self._shared(cache, cache.get(namespace, name))
+        return found
+
+    def peek_all(self, kind: type[T]) -> list[T]:
+        """What `peek` gives, of every object."""
+        cache = self._by_kind[kind]
+        found = [self._shared(cache, entry) for entry in cache.entries.values()]
+        return [item for item in found if item is not None]
+
+    def forget_shared(self, kind: type[Any]) -> None:
+        """Let go of the copies of those who peeked; the next one makes another."""
+        for entry in self._by_kind[kind].entries.values():
+            entry.decoded = None
+
+    def _shared(self, cache: WatchCache, entry: Entry | None) -> Any:
         if entry is None:
             return None
         if entry.decoded is None:
-            entry.decoded = cache.codec.decode(entry.data)
-        found: T = entry.decoded
-        return found
+            entry.decoded = self._decoded(cache, entry)
+        return entry.decoded
 
     def list(self, kind: type[T], namespace: str | None = None) -> list[T]:
         """Fresh decoded copies of one namespace, or of all."""
@@ -314,12 +327,16 @@ class Caches:
     def _of(self, cache: WatchCache, namespace: str | None) -> Iterator[Entry]:
         return cache.select(Selection(namespace or ""))
 
-    def on_change(self, kind: type[T], listener: Callable[[T | None, T | None], None]) -> None:
-        """Call `listener(old, new)` for each object there is (old None), then on each change, as it becomes visible."""
+    def on_change(self, kind: type[T], listener: Callable[[T | None, T | None], None], *, shared: bool = False) -> None:
+        """Call `listener(old, new)` for each object there is (old None), then on each change, as it becomes visible.
+
+        `shared`: with the copies that `peek` gives, for kinds of few and large objects.
+        """
         cache = self._by_kind[kind]
+        decode = self._shared if shared else self._decoded
 
         def changed(old: Entry | None, new: Entry | None) -> None:
-            listener(self._decoded(cache, old), self._decoded(cache, new))
+            listener(decode(cache, old), decode(cache, new))
 
         for entry in list(cache.entries.values()):
             changed(None, entry)

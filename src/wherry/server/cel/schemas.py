@@ -7,7 +7,8 @@ Source: apiserver, cel/common/schemas.go and cel/escaping.go.
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from wherry.server.cel import types
@@ -97,19 +98,52 @@ def _object(schema: Json) -> Type | None:
         size = max(0, most) if most is not None else (REQUEST_BYTES - 2) // (value.min_bytes + 6)
         key = Type("string", max_size=REQUEST_BYTES)
         return Type("map", (key, value), max_size=size, min_bytes=2, convert=_of_map(value.convert))
-    needed = set(schema.get("required") or ())
-    fields: dict[str, Field] = {}
+    properties = schema.get("properties") or {}
+    fields = _Fields(properties)
     least = 2
-    for name, below in (schema.get("properties") or {}).items():
-        kind = schema_type(below, root=_embedded(below))
-        if kind is None:
-            continue
-        escaped = escape(name)
-        if escaped is not None:
-            fields[escaped] = Field(name, kind)
-        if name in needed and below.get("default") is None:
+    for name in schema.get("required") or ():
+        kind = fields.named(name)
+        if kind is not None and properties[name].get("default") is None:
             least += len(name) + kind.min_bytes + 4
     return Type("object", fields=fields, min_bytes=least)
+
+
+class _Fields(Mapping[str, Field]):
+    """Of an object, by their names in expressions; each is looked into when an expression first names it.
+
+    Schemas have thousands, rules name a few.
+    """
+
+    def __init__(self, properties: Json) -> None:
+        self._properties = properties
+        self._kinds: dict[str, Type | None] = {}
+
+    def named(self, name: str) -> Type | None:
+        """The type of a property, by its own name."""
+        if name not in self._kinds:
+            below = self._properties.get(name)
+            self._kinds[name] = None if below is None else schema_type(below, root=_embedded(below))
+        return self._kinds[name]
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        return {escaped: name for name in self._properties if (escaped := escape(name)) is not None}
+
+    def __getitem__(self, escaped: str) -> Field:
+        name = self._names[escaped]
+        kind = self.named(name)
+        if kind is None:
+            raise KeyError(escaped)
+        return Field(name, kind)
+
+    def __iter__(self) -> Iterator[str]:
+        return (escaped for escaped, name in self._names.items() if self.named(name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return bool(self._properties)
 
 
 def _string(schema: Json) -> Type:

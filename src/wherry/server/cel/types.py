@@ -4,7 +4,7 @@ A type made from a schema also carries the schema's bounds (`max_size`), from wh
 over such values may cost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ class Type:
     kind: str
     params: tuple["Type", ...] = ()
     name: str = ""
-    fields: dict[str, Field] = field(default_factory=dict)
+    fields: Mapping[str, Field] = field(default_factory=dict)
     max_size: int | None = None
     """Most elements of a list or map, most characters of a string; None: unknown."""
     min_bytes: int = 1

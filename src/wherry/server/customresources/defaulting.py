@@ -21,7 +21,7 @@ def defaulter(schema: Json) -> Defaulter | None:
         (key, _copier(below["default"])) for key, below in properties.items() if below.get("default") is not None
     ]
     wanted = dict(defaults)
-    below = {key: made for key, item in properties.items() if (made := defaulter(item)) is not None}
+    below = {key: made for key, item in properties.items() if (made := _later(item)) is not None}
     strict = frozenset(key for key, item in properties.items() if not item.get("nullable"))
     more = schema.get("additionalProperties")
     more = more if isinstance(more, dict) else None
@@ -60,6 +60,21 @@ def defaulter(schema: Json) -> Defaulter | None:
         elif isinstance(value, list) and item is not None:
             for member in value:
                 item(member)
+
+    return fill
+
+
+def _later(schema: Json) -> Defaulter | None:
+    """The defaulter of a member, made when there first is one: of a large schema's members most never are."""
+    if not any(schema.get(key) for key in ("properties", "items", "additionalProperties")):
+        return None
+    made: list[Defaulter | None] = []
+
+    def fill(value: Any) -> None:
+        if not made:
+            made.append(defaulter(schema))
+        if made[0] is not None:
+            made[0](value)
 
     return fill
 

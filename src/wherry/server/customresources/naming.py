@@ -40,11 +40,10 @@ def set_condition(status: CustomResourceDefinitionStatus, wanted: Condition, now
 
 
 def plan_status(
-    definition: CustomResourceDefinition, others: Iterable[CustomResourceDefinition], now: str
+    definition: CustomResourceDefinition, taken: Iterable[Names], now: str
 ) -> CustomResourceDefinitionStatus:
-    """The status that a definition should have beside these others."""
+    """The status that a definition should have where others of its group have `taken` these names."""
     status = wire.deep_copy(definition.status)
-    taken = [item.status.acceptedNames for item in others if item.spec.group == definition.spec.group]
     accepted, naming = _accept(definition.spec.names, status.acceptedNames, taken)
     status.acceptedNames = accepted
     set_condition(status, naming, now)
@@ -61,7 +60,8 @@ def plan_status(
     return status
 
 
-def _accept(wanted: Names, held: Names, taken: list[Names]) -> tuple[Names, Condition]:
+def _accept(wanted: Names, held: Names, taken: Iterable[Names]) -> tuple[Names, Condition]:
+    taken = list(taken)
     resources = {name for names in taken for name in (names.plural, names.singular, *names.shortNames) if name}
     kinds = {name for names in taken for name in (names.kind, names.listKind) if name}
     accepted = wire.deep_copy(held)

@@ -11,7 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from wherry.api.apiextensions_v1 import CustomResourceDefinition, CustomResourceDefinitionCondition
+from wherry.api.apiextensions_v1 import (
+    CustomResourceDefinition,
+    CustomResourceDefinitionCondition,
+    CustomResourceDefinitionNames,
+)
 from wherry.api.meta_v1 import DeleteOptions
 from wherry.api.registry import resource_for
 from wherry.client.workqueue import WorkQueue
@@ -51,6 +55,15 @@ class Live:
     resources: list[Resource]
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What other definitions have to know of one."""
+
+    group: str
+    accepted: CustomResourceDefinitionNames
+    has_names: bool
+
+
 class CustomResources:
     """All custom kinds of one server."""
 
@@ -63,16 +76,17 @@ class CustomResources:
         self._deleter = deleter
         self._queue: WorkQueue[str] = WorkQueue(max_delay_seconds=RETRY_SECONDS_MAX)
         self._live: dict[str, Live] = {}
+        self._named: dict[str, _Named] = {}
         self._worker: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
         self._settled.set()
 
     async def start(self) -> None:
         """Serve what is established, then follow definitions until `close`. The caches must have started."""
-        for definition in self._caches.list(CustomResourceDefinition):
+        for definition in self._caches.peek_all(CustomResourceDefinition):
             if condition_true(definition, "Established"):
                 await self._serve(definition)
-        self._caches.on_change(CustomResourceDefinition, self._changed)
+        self._caches.on_change(CustomResourceDefinition, self._changed, shared=True)
         self._worker = asyncio.get_running_loop().create_task(self._work(), name="custom resources")
 
     async def close(self) -> None:
@@ -95,12 +109,18 @@ class CustomResources:
     def _changed(self, old: CustomResourceDefinition | None, new: CustomResourceDefinition | None) -> None:
         either = new or old
         assert either is not None
+        name = str(either.metadata.name)
+        if new is None:
+            self._named.pop(name, None)
+        else:
+            has_names = condition_true(new, "NamesAccepted")
+            self._named[name] = _Named(new.spec.group, new.status.acceptedNames, has_names)
         self._settled.clear()
-        self._queue.add(str(either.metadata.name))
+        self._queue.add(name)
         if new is None or (old is not None and old.status.acceptedNames != new.status.acceptedNames):
-            for other in self._caches.list(CustomResourceDefinition):  # a name may have become free
-                if other.spec.group == either.spec.group and not condition_true(other, "NamesAccepted"):
-                    self._queue.add(str(other.metadata.name))
+            for other, it in self._named.items():  # a name may have become free
+                if it.group == either.spec.group and not it.has_names:
+                    self._queue.add(other)
 
     async def _work(self) -> None:
         while True:
@@ -119,16 +139,18 @@ class CustomResources:
                 self._queue.done(name)
                 if not self._queue:
                     self._settled.set()
+                    self._caches.forget_shared(CustomResourceDefinition)  # schemas weigh more decoded than as bytes
 
     async def reconcile(self, name: str) -> None:
         """Bring what is served, and the definition's status, in line with the definition."""
-        definition = self._caches.get(CustomResourceDefinition, None, name)
+        definition = self._caches.peek(CustomResourceDefinition, None, name)
         if definition is None:
             self._stop(name)
             return
         if definition.metadata.deletionTimestamp is None:
-            others = [item for item in self._caches.list(CustomResourceDefinition) if item.metadata.name != name]
-            status = plan_status(definition, others, self._writer.now())
+            group = definition.spec.group
+            taken = [it.accepted for other, it in self._named.items() if other != name and it.group == group]
+            status = plan_status(definition, taken, self._writer.now())
             if status != definition.status:
                 definition = await self._write(definition, lambda found: setattr(found, "status", status))
         if condition_true(definition, "Established"):
@@ -149,6 +171,9 @@ class CustomResources:
         context = self._writer.context(_SELF, field_manager=_MANAGER)
         write = Write(context, "", str(definition.metadata.name), "status", {"fieldManager": _MANAGER})
         written = await self._writer.update(served, changed, write)
+        entry = served.cache.get(None, write.name)
+        if entry is not None and entry.data == written.data:
+            return self._caches.peek(CustomResourceDefinition, None, write.name) or definition
         return wire.decode(CustomResourceDefinition, written.data)
 
     # Serving

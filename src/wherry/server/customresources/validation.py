@@ -46,6 +46,20 @@ def validator(schema: Json) -> Check:
     return _compile(schema) or (lambda value, path, faults: None)
 
 
+def _later(schema: Json) -> Check | None:
+    """The check of a member; of one that has members itself, made when there first is one: few of a schema's are."""
+    if schema.get("type") not in ("object", "array"):
+        return _compile(schema)
+    made: list[Check] = []
+
+    def check(value: Any, path: Path, faults: list[Fault]) -> None:
+        if not made:
+            made.append(validator(schema))
+        made[0](value, path, faults)
+
+    return check
+
+
 def _compile(schema: Json) -> Check | None:
     kinds = _kinds(schema)
     always = [made for make in (_combined, _enum) if (made := make(schema)) is not None]
@@ -284,7 +298,7 @@ def _object(schema: Json) -> Check | None:
     most, least = schema.get("maxProperties"), schema.get("minProperties")
     needed = schema.get("required") or ()
     properties: Json = schema.get("properties") or {}
-    members = [(key, made) for key, below in properties.items() if (made := _compile(below)) is not None]
+    members = [(key, made) for key, below in properties.items() if (made := _later(below)) is not None]
     more = schema.get("additionalProperties")
     other = _compile(more) if isinstance(more, dict) else None
     if most is None and not least and not needed and not members and other is None:
