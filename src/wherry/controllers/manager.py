@@ -35,6 +35,7 @@ from wherry.controllers.servicecidrs import ServiceCIDRController
 from wherry.controllers.storageversionmigrator import StorageVersionMigrator
 from wherry.controllers.tainteviction import TaintEvictionController
 from wherry.controllers.ttl import TTLAfterFinishedController
+from wherry.controllers.volumeprotection import ClaimProtectionController, VolumeProtectionController
 from wherry.meta.resource import Resource
 
 Resources = Callable[[], Sequence[Resource]]
@@ -108,6 +109,8 @@ CONTROLLERS: dict[str, Callable[[Parts], Runs]] = {
     "deployment-controller": _plain(DeploymentController),
     "job-controller": _plain(JobController),
     "ttl-after-finished-controller": _plain(TTLAfterFinishedController),
+    ClaimProtectionController.name: _plain(ClaimProtectionController),
+    VolumeProtectionController.name: _plain(VolumeProtectionController),
     "endpointslice-controller": _plain(EndpointSliceController),
     "endpoints-controller": _plain(EndpointsController),
     "namespace-controller": lambda parts: NamespaceController(
